@@ -1,0 +1,70 @@
+"""How the teacher's classes map onto the student's, by name."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+
+import torch
+from detectron2.config import CfgNode
+from detectron2.data import MetadataCatalog
+from torch import Tensor, nn
+
+__all__ = ["class_names", "map_classes", "num_classes"]
+
+
+def class_names(cfg: CfgNode) -> tuple[str, ...]:
+    """The class names of a config's first training dataset; () if they are not known."""
+    if not cfg.DATASETS.TRAIN:
+        return ()
+    metadata = MetadataCatalog.get(cfg.DATASETS.TRAIN[0])
+    return tuple(metadata.get("thing_classes", None) or ())
+
+
+def num_classes(model: nn.Module) -> int:
+    """The number of foreground classes a detector predicts."""
+    return getattr(model, "roi_heads", model).num_classes
+
+
+def map_classes(
+    student: Sequence[str], teacher: Sequence[str], student_count: int, teacher_count: int
+) -> Tensor | None:
+    """The teacher's column of every class of the student.
+
+    Args:
+        student: the student's class names; taken as unknown unless there are `student_count`.
+        teacher: the teacher's, likewise.
+        student_count: K_S, classes that the student predicts.
+        teacher_count: K_T, classes that the teacher predicts.
+
+    Returns:
+        (K_S,) int64 indices, or None where the classes are the same in the same order.
+
+    Raises:
+        ValueError: if the student has a class that the teacher lacks, or if names are missing
+            and the counts differ.
+    """
+    known = len(student) == student_count and len(teacher) == teacher_count
+    if not known:
+        if student_count != teacher_count:
+            raise ValueError(
+                f"the student predicts {student_count} classes and the teacher {teacher_count}, "
+                "and their names are not known on both sides; register the datasets of both "
+                "configs (DATASETS.TRAIN) with thing_classes, or set DISTILL.TEACHER.CLASSES"
+            )
+        logging.getLogger(__name__).warning(
+            "The class names of student and teacher are not known on both sides; "
+            "assuming the same %d classes in the same order.",
+            student_count,
+        )
+        return None
+    lacking = [name for name in student if name not in teacher]
+    if lacking:
+        raise ValueError(
+            f"the teacher does not know {len(lacking)} of the student's {student_count} classes "
+            f"({', '.join(lacking[:5])}{', ...' if len(lacking) > 5 else ''}); take a teacher that "
+            "knows them, rename them with DISTILL.TEACHER.CLASSES, or use feature terms only"
+        )
+    if tuple(student) == tuple(teacher):
+        return None
+    return torch.tensor([list(teacher).index(name) for name in student])

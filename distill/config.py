@@ -1,0 +1,109 @@
+"""Every configuration key of this library, with its default."""
+
+from __future__ import annotations
+
+from detectron2.config import CfgNode as CN
+
+from distill.modeling.slim import add_slim_config
+
+__all__ = ["add_distill_config", "student_config"]
+
+
+def _schedule(name: str) -> CN:
+    """Keys of one schedule: the factor of a method's losses over training."""
+    node = CN()
+    # constant, linear, staircase or cosine; the last three fall from 1 to END_FACTOR.
+    node.NAME = name
+    # Factor reached at the end of training (ignored by constant).
+    node.END_FACTOR = 0.0
+    # Number of equal steps of the staircase (the papers' epochs).
+    node.STAIRS = 12
+    # Iterations over which the factor first rises linearly from 0.
+    node.WARMUP_ITERS = 0
+    # Iteration at which the decay is complete; 0 means SOLVER.MAX_ITER.
+    node.MAX_ITER = 0
+    return node
+
+
+def _add_tadf(distill: CN) -> None:
+    """Task-adaptive regularisation, arXiv 2006.13108."""
+    tadf = distill.TADF = CN()
+    # Factors of the three terms; 0 switches a term, and what it needs of the teacher, off.
+    tadf.NECK_WEIGHT = 3.0
+    tadf.CLS_WEIGHT = 20.0
+    tadf.REG_WEIGHT = 1.0
+    # Whose proposals both ROI heads see: student, teacher or both.
+    tadf.SHARE = "student"
+    # Neck: a box is imitated on the one level its area assigns it to ("area"), or on "all" levels.
+    tadf.LEVEL_ASSIGNMENT = "area"
+    # Neck, "area": square root of the box area, in pixels, that belongs on the stride-16 level.
+    tadf.CANONICAL_BOX_SIZE = 224
+    # Neck: how the student's channels reach the teacher's: conv3x3, conv1x1 or none.
+    tadf.ADAPTER = "conv3x3"
+    # Classification: binary cross-entropy of the softmax scores ("bce"), or "kl".
+    tadf.CLS_LOSS = "bce"
+    # Classification is borrowed on foreground proposals ("fg"), where the teacher's arg max is
+    # the label ("correct"), or where it gives the label more probability than the student
+    # ("better").
+    tadf.CLS_GATE = "fg"
+    # Boxes are borrowed where the teacher's box has a higher IoU with the ground truth than the
+    # proposal ("proposal"), than the student's own box ("student"), or always ("none").
+    tadf.REG_GATE = "proposal"
+    tadf.SCHEDULE = _schedule("linear")
+
+
+def add_distill_config(cfg: CN) -> None:
+    """Adds the keys of this library to a Detectron2 config, in place.
+
+    Args:
+        cfg: a config made by ``detectron2.config.get_cfg()``.
+    """
+    distill = cfg.DISTILL = CN()
+    # Names of the distillation methods; () trains the student as plain Detectron2 does.
+    distill.METHODS = ()
+    # Iterations between two writes of the methods' diagnostics to the event storage.
+    distill.LOG_PERIOD = 20
+    # Names of the student's feature levels to distil; () takes all that the teacher shares.
+    distill.LEVELS = ()
+
+    distill.STUDENT = CN()
+    # The student's own meta-architecture, which Distiller wraps.
+    distill.STUDENT.META_ARCHITECTURE = "GeneralizedRCNN"
+
+    distill.TEACHER = CN()
+    # The teacher's config: a path, or model_zoo://<path in Detectron2's model zoo>.
+    distill.TEACHER.CONFIG_FILE = ""
+    # Its weights: a path, a URL, or model_zoo://<config path>.
+    distill.TEACHER.WEIGHTS = ""
+    # KEY VALUE overrides of the teacher's config.
+    distill.TEACHER.OPTS = []
+    # Precision of the teacher's forward: float32, float16, bfloat16, or auto: the student's.
+    distill.TEACHER.PRECISION = "auto"
+    # Accept weights that do not cover every parameter of the teacher.
+    distill.TEACHER.ALLOW_PARTIAL = False
+    # Accept a teacher without weights, left at its random initialisation (a control).
+    distill.TEACHER.ALLOW_RANDOM = False
+    # The teacher's class names in its own order; () takes them from its dataset's metadata.
+    distill.TEACHER.CLASSES = ()
+
+    _add_tadf(distill)
+    add_slim_config(cfg)
+
+    # Precision under SOLVER.AMP.ENABLED: float16 (GPU only) or bfloat16; "" takes float16 on a
+    # GPU and bfloat16 on a CPU.
+    cfg.SOLVER.AMP.PRECISION = ""
+    # SGD or AdamW (whose weight decay is the decoupled one).
+    cfg.SOLVER.OPTIMIZER = "SGD"
+
+
+def student_config(cfg: CN) -> CN:
+    """A copy of a config whose meta-architecture is the student's own.
+
+    Args:
+        cfg: any config; one whose meta-architecture is not Distiller is only copied.
+    """
+    own = cfg.clone()
+    if own.MODEL.META_ARCHITECTURE == "Distiller":
+        own.defrost()
+        own.MODEL.META_ARCHITECTURE = own.DISTILL.STUDENT.META_ARCHITECTURE
+    return own

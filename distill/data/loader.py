@@ -1,0 +1,195 @@
+"""The training loader: the same batches whatever the workers, from any iteration on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import torch
+from detectron2.config import CfgNode
+from detectron2.data import (
+    DatasetFromList,
+    DatasetMapper,
+    get_detection_dataset_dicts,
+)
+from detectron2.data.samplers import RepeatFactorTrainingSampler
+from detectron2.utils import comm
+from torch.utils.data import DataLoader, Dataset
+
+from distill.data.sampler import ResumableBatchSampler
+from distill.seeding import Stream, derive_seed, seeded
+
+__all__ = ["TrainLoader", "build_train_loader"]
+
+Record = dict[str, Any]
+Mapper = Callable[[Record], "Record | None"]
+
+# Images tried in place of one that the mapper rejects.
+_MAX_TRIES = 100
+
+
+class _SeededDataset(Dataset):
+    """Maps (position, index) to a sample whose augmentation depends on the position alone."""
+
+    def __init__(self, records: Sequence[Record], mapper: Mapper, seed: int) -> None:
+        self.records = records
+        self.mapper = mapper
+        self.seed = seed
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    def __getitem__(self, item: tuple[int, int]) -> Record:
+        position, index = item
+        with seeded(derive_seed(self.seed, Stream.SAMPLE, position)):
+            for shift in range(min(_MAX_TRIES, len(self))):
+                sample = self.mapper(self.records[(index + shift) % len(self)])
+                if sample is not None:
+                    return sample
+        raise ValueError(
+            f"The dataset mapper rejected {_MAX_TRIES} images in a row, from number {index} on: "
+            "check the annotations of DATASETS.TRAIN and the augmentation under INPUT."
+        )
+
+
+class TrainLoader:
+    """Iterates over batches for ever, from the iteration given to :meth:`seek`.
+
+    The batches depend on the seed, the number of ranks and the batch size; neither on the number
+    of workers nor on the state of any global generator.
+    """
+
+    def __init__(
+        self,
+        records: Sequence[Record],
+        mapper: Mapper,
+        *,
+        batch_size: int,
+        seed: int,
+        num_workers: int = 0,
+        group_by_aspect_ratio: bool = False,
+        repeat_factors: torch.Tensor | None = None,
+    ) -> None:
+        """Starts at iteration 0.
+
+        Args:
+            records: the dataset, in Detectron2's format, one dict an image.
+            mapper: makes a model input of a record, or returns None to have the next image instead.
+            batch_size: images a batch, on this rank.
+            seed: the run seed.
+            num_workers: processes that load ahead; 0 loads in this one.
+            group_by_aspect_ratio: put wide and tall images into different batches.
+            repeat_factors: see :class:`ResumableBatchSampler`.
+        """
+        self.groups = _aspect_groups(records) if group_by_aspect_ratio else None
+        # Detectron2's list keeps the records as one buffer, which workers share after a fork.
+        self.records = DatasetFromList(records) if isinstance(records, list) else records
+        self.mapper = mapper
+        self.batch_size = batch_size
+        self.num_workers = num_workers
+        self.repeat_factors = repeat_factors
+        self.seed = seed
+        self.iteration = 0
+
+    def seek(self, seed: int, iteration: int) -> None:
+        """Sets the run seed and the iteration at which the next iterator starts."""
+        self.seed = seed
+        self.iteration = iteration
+
+    def __iter__(self) -> Iterator[list[Record]]:
+        """Returns an iterator that reads seed and iteration when its first batch is asked for."""
+        # A generator: Detectron2 0.6 calls iter() before a checkpoint tells where to start.
+        sampler = ResumableBatchSampler(
+            len(self.records),
+            self.batch_size,
+            seed=self.seed,
+            start_batch=self.iteration,
+            rank=comm.get_rank(),
+            world_size=comm.get_world_size(),
+            groups=self.groups,
+            repeat_factors=self.repeat_factors,
+        )
+        yield from DataLoader(
+            _SeededDataset(self.records, self.mapper, self.seed),
+            batch_sampler=sampler,
+            num_workers=self.num_workers,
+            collate_fn=_as_list,
+        )
+
+
+def build_train_loader(cfg: CfgNode, *, seed: int, mapper: Mapper | None = None) -> TrainLoader:
+    """Builds the training loader that a Detectron2 config describes.
+
+    Args:
+        cfg: the config; DATASETS, DATALOADER, INPUT and SOLVER.IMS_PER_BATCH are read.
+        seed: the run seed, the same on all ranks.
+        mapper: replaces Detectron2's ``DatasetMapper(cfg, is_train=True)``.
+
+    Raises:
+        ValueError: if there is no training image, the batch can't be split among the ranks, or
+            the sampler is unknown.
+    """
+    records = _training_records(cfg)
+    world_size = comm.get_world_size()
+    if cfg.SOLVER.IMS_PER_BATCH < world_size or cfg.SOLVER.IMS_PER_BATCH % world_size:
+        raise ValueError(
+            f"SOLVER.IMS_PER_BATCH is {cfg.SOLVER.IMS_PER_BATCH}, which {world_size} processes "
+            "can't share equally: set it to a multiple of their number."
+        )
+    return TrainLoader(
+        records,
+        DatasetMapper(cfg, is_train=True) if mapper is None else mapper,
+        batch_size=cfg.SOLVER.IMS_PER_BATCH // world_size,
+        seed=seed,
+        num_workers=cfg.DATALOADER.NUM_WORKERS,
+        group_by_aspect_ratio=cfg.DATALOADER.ASPECT_RATIO_GROUPING,
+        repeat_factors=_repeat_factors(cfg, records),
+    )
+
+
+def _training_records(cfg: CfgNode) -> Sequence[Record]:
+    names = tuple(cfg.DATASETS.TRAIN)
+    if not names:
+        raise ValueError("DATASETS.TRAIN is empty: name at least one training dataset there.")
+    keypoints = cfg.MODEL.ROI_KEYPOINT_HEAD.MIN_KEYPOINTS_PER_IMAGE
+    try:
+        return get_detection_dataset_dicts(
+            names,
+            filter_empty=cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS,
+            min_keypoints=keypoints if cfg.MODEL.KEYPOINT_ON else 0,
+            proposal_files=cfg.DATASETS.PROPOSAL_FILES_TRAIN if cfg.MODEL.LOAD_PROPOSALS else None,
+        )
+    except (AssertionError, IndexError) as error:
+        # IndexError: Detectron2 looks at the first record of a list that filtering left empty.
+        raise ValueError(
+            f"DATASETS.TRAIN {names} holds no usable image ({error}): check its files, or set "
+            "DATALOADER.FILTER_EMPTY_ANNOTATIONS to False if images without boxes are meant."
+        ) from error
+
+
+def _repeat_factors(cfg: CfgNode, records: Sequence[Record]) -> torch.Tensor | None:
+    name = cfg.DATALOADER.SAMPLER_TRAIN
+    if name == "TrainingSampler":
+        return None
+    if name == "RepeatFactorTrainingSampler":
+        return RepeatFactorTrainingSampler.repeat_factors_from_category_frequency(
+            records, cfg.DATALOADER.REPEAT_THRESHOLD
+        )
+    raise ValueError(
+        f"DATALOADER.SAMPLER_TRAIN {name!r} is unknown: use TrainingSampler or "
+        "RepeatFactorTrainingSampler."
+    )
+
+
+def _aspect_groups(records: Sequence[Record]) -> list[int]:
+    try:
+        return [int(record["width"] > record["height"]) for record in records]
+    except KeyError as error:
+        raise ValueError(
+            f"A record of DATASETS.TRAIN has no {error}: add it to the dataset, or set "
+            "DATALOADER.ASPECT_RATIO_GROUPING to False."
+        ) from error
+
+
+def _as_list(batch: list[Record]) -> list[Record]:
+    return batch

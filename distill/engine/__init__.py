@@ -1,0 +1,21 @@
+"""Training and evaluation around Detectron2's trainer."""
+
+from distill.engine.evaluation import build_evaluator, format_results
+from distill.engine.launch import launch_training
+from distill.engine.loop import TrainLoop
+from distill.engine.setup import build_config, exit_with, set_up, training_parser
+from distill.engine.solver import build_optimizer
+from distill.engine.trainer import Trainer
+
+__all__ = [
+    "TrainLoop",
+    "Trainer",
+    "build_config",
+    "build_evaluator",
+    "build_optimizer",
+    "exit_with",
+    "format_results",
+    "launch_training",
+    "set_up",
+    "training_parser",
+]

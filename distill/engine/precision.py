@@ -1,0 +1,35 @@
+"""Which precision a config asks for, and what runs in it."""
+
+from __future__ import annotations
+
+import torch
+from detectron2.config import CfgNode
+
+__all__ = ["autocast_dtype"]
+
+_DTYPES = {"float16": torch.float16, "bfloat16": torch.bfloat16}
+
+
+def autocast_dtype(cfg: CfgNode) -> torch.dtype | None:
+    """Returns the type of autocast in training, or None for plain float32.
+
+    Args:
+        cfg: the config; SOLVER.AMP and MODEL.DEVICE are read.
+
+    Raises:
+        ValueError: if the precision is unknown, or is float16 on a CPU.
+    """
+    if not cfg.SOLVER.AMP.ENABLED:
+        return None
+    on_gpu = torch.device(cfg.MODEL.DEVICE).type != "cpu"
+    name = cfg.SOLVER.AMP.PRECISION or ("float16" if on_gpu else "bfloat16")
+    if name not in _DTYPES:
+        raise ValueError(
+            f"SOLVER.AMP.PRECISION {name!r} is unknown: use float16, bfloat16, or '' for the "
+            "device's default."
+        )
+    if name == "float16" and not on_gpu:
+        raise ValueError(
+            "SOLVER.AMP.PRECISION float16 needs a GPU: use bfloat16 where MODEL.DEVICE is cpu."
+        )
+    return _DTYPES[name]

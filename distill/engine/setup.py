@@ -1,0 +1,104 @@
+"""From a command line to a checked config and a run directory."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import sys
+import traceback
+from pathlib import Path
+
+import torch
+from detectron2.config import CfgNode, get_cfg
+from detectron2.engine import default_argument_parser, default_setup
+from detectron2.utils import comm
+from detectron2.utils.logger import setup_logger
+
+from distill.config import add_distill_config
+from distill.data.builtin import check_datasets
+from distill.engine.run_files import write_environment
+
+__all__ = ["build_config", "exit_with", "set_up", "training_parser"]
+
+
+def training_parser(epilog: str | None = None) -> argparse.ArgumentParser:
+    """Returns Detectron2's parser with ``--eval-teacher`` and ``--num-processes`` added."""
+    parser = default_argument_parser(epilog)
+    parser.add_argument(
+        "--eval-teacher", action="store_true", help="evaluate the teacher before training"
+    )
+    parser.add_argument(
+        "--num-processes",
+        type=int,
+        default=1,
+        help="number of processes per machine where there is no GPU, or with --num-gpus 0",
+    )
+    return parser
+
+
+def build_config(args: argparse.Namespace) -> CfgNode:
+    """Builds the frozen config of ``--config-file`` and the overrides.
+
+    A config that asks for a GPU where there is none, or with ``--num-gpus 0``, gets the CPU.
+
+    Raises:
+        FileNotFoundError: if the config file is missing.
+        ValueError: if a key is unknown or a value has the wrong type.
+    """
+    cfg = get_cfg()
+    add_distill_config(cfg)
+    if args.config_file and not os.path.isfile(args.config_file):
+        raise FileNotFoundError(
+            f"--config-file {args.config_file} does not exist: correct its path."
+        )
+    try:
+        if args.config_file:
+            cfg.merge_from_file(args.config_file)
+        cfg.merge_from_list(args.opts or [])
+    except (KeyError, ValueError, AssertionError) as error:
+        reason = str(error.args[0] if error.args else error).splitlines()[0]
+        source = args.config_file or "The command line"
+        raise ValueError(
+            f"{source} and its KEY VALUE overrides do not make a config: {reason}."
+        ) from error
+    use_gpu = args.num_gpus > 0 and torch.cuda.is_available()
+    if cfg.MODEL.DEVICE.startswith("cuda") and not use_gpu:
+        cfg.MODEL.DEVICE = "cpu"
+    cfg.freeze()
+    return cfg
+
+
+def set_up(args: argparse.Namespace) -> CfgNode:
+    """Builds the config, checks its datasets, and prepares OUTPUT_DIR and the logs.
+
+    Raises:
+        FileNotFoundError, ValueError: in one sentence, if the config or a dataset is amiss.
+    """
+    cfg = build_config(args)
+    if not args.eval_only:
+        check_datasets(cfg.DATASETS.TRAIN, key="DATASETS.TRAIN")
+    check_datasets(cfg.DATASETS.TEST, key="DATASETS.TEST")
+    setup_logger(cfg.OUTPUT_DIR, distributed_rank=comm.get_rank(), name="distill")
+    default_setup(cfg, args)
+    if comm.is_main_process():
+        write_environment(Path(cfg.OUTPUT_DIR))
+    return cfg
+
+
+def exit_with(error: Exception, output_dir: str | None) -> None:
+    """Ends the program with status 2 and one sentence; the traceback goes to the log alone.
+
+    Args:
+        error: what went wrong.
+        output_dir: the run directory, or None where there is none yet.
+    """
+    if output_dir and os.path.isdir(output_dir):
+        for name in ("detectron2", "distill"):
+            for handler in logging.getLogger(name).handlers:
+                handler.flush()
+        with open(os.path.join(output_dir, "log.txt"), "a", encoding="utf-8") as log:
+            traceback.print_exception(error, file=log)
+    if comm.is_main_process():
+        print(f"error: {error}", file=sys.stderr)
+    sys.exit(2)

@@ -1,0 +1,190 @@
+"""The trainer: Detectron2's default one, made repeatable, resumable and able to use CPUs."""
+
+from __future__ import annotations
+
+import logging
+import os
+import weakref
+from pathlib import Path
+from typing import Any
+
+import torch
+from detectron2.config import CfgNode
+from detectron2.engine import DefaultTrainer, TrainerBase, create_ddp_model, hooks
+from detectron2.evaluation import DatasetEvaluator
+from detectron2.utils import comm
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+
+from distill.checkpoint import SafeCheckpointer
+from distill.data.loader import TrainLoader, build_train_loader
+from distill.engine.evaluation import build_evaluator
+from distill.engine.hooks import RepeatablePreciseBN, StudentCheckpoints
+from distill.engine.loop import TrainLoop
+from distill.engine.precision import autocast_dtype
+from distill.engine.run_files import start_run_files
+from distill.engine.solver import build_optimizer
+from distill.engine.teacher_evaluation import TeacherInStudentClasses, teacher_test_config
+from distill.seeding import Stream, derive_seed, seed_all
+from distill.teacher import FrozenTeacher
+
+__all__ = ["Trainer"]
+
+_logger = logging.getLogger(__name__)
+
+
+class Trainer(DefaultTrainer):
+    """Trains what a config describes: a student under its teacher, or any Detectron2 detector.
+
+    Attributes:
+        seed: the run seed: SEED, or one drawn for this run where SEED is negative.
+        model: the module to train, in DistributedDataParallel where there are several processes.
+        student: the detector that is evaluated and exported.
+    """
+
+    def __init__(self, cfg: CfgNode) -> None:
+        """Builds model, optimizer, loader and hooks; loads no weights."""
+        # DefaultTrainer's own constructor can't run DDP on a CPU or continue a loader.
+        TrainerBase.__init__(self)
+        cfg = self.auto_scale_workers(cfg, comm.get_world_size())
+        self.cfg = cfg
+        self.seed = cfg.SEED if cfg.SEED >= 0 else comm.shared_random_seed()
+        dtype = autocast_dtype(cfg)
+
+        loader = self.build_train_loader(cfg, self.seed)
+        # All ranks alike: what is not a parameter is not broadcast.
+        seed_all(derive_seed(self.seed, Stream.INIT))
+        model = self.build_model(cfg)
+        optimizer = self.build_optimizer(cfg, model)
+        model = _distribute(model)
+        self._trainer = TrainLoop(model, loader, optimizer, seed=self.seed, dtype=dtype)
+        self.scheduler = self.build_lr_scheduler(cfg, optimizer)
+        self.checkpointer = SafeCheckpointer(model, cfg.OUTPUT_DIR, trainer=weakref.proxy(self))
+        self.start_iter = 0
+        self.max_iter = cfg.SOLVER.MAX_ITER
+        self._last_eval_results: dict[str, Any] = {}
+        self.register_hooks(self.build_hooks())
+
+    @property
+    def student(self) -> nn.Module:
+        """The detector that is evaluated and exported."""
+        model = _undistributed(self.model)
+        return getattr(model, "student", model)
+
+    def test_teacher(self) -> dict[str, Any]:
+        """Evaluates the teacher on the student's test datasets and classes.
+
+        Raises:
+            ValueError, FileNotFoundError: if the config refers to no teacher, or wrongly.
+        """
+        teacher = getattr(_undistributed(self.model), "teacher", None)
+        if teacher is None:
+            teacher = FrozenTeacher.from_config(self.cfg)
+        detector = TeacherInStudentClasses(teacher, self.cfg)
+        return self.test(teacher_test_config(self.cfg, teacher.cfg), detector)
+
+    def resume_or_load(self, resume: bool = True) -> None:
+        """Continues the run in OUTPUT_DIR, or loads MODEL.WEIGHTS for a new one.
+
+        Args:
+            resume: continue from the last checkpoint, if there is one.
+
+        Raises:
+            ValueError: if processes see different checkpoints.
+        """
+        has_checkpoint = comm.all_gather(self.checkpointer.has_checkpoint())
+        if resume and any(has_checkpoint) and not all(has_checkpoint):
+            raise ValueError(
+                f"Only some processes see a checkpoint in OUTPUT_DIR {self.cfg.OUTPUT_DIR}: put it "
+                "on storage that all machines share."
+            )
+        self.checkpointer.resume_or_load(self.cfg.MODEL.WEIGHTS, resume=resume)
+        if resume and all(has_checkpoint):
+            self.start_iter = self.iter + 1
+            self._apply_schedule()
+        self._trainer.seed = self.seed
+        self.data_loader.seek(self.seed, self.start_iter)
+        comm.synchronize()
+        if comm.is_main_process():
+            start_run_files(Path(self.cfg.OUTPUT_DIR), self.start_iter)
+
+    def _apply_schedule(self) -> None:
+        """Sets the next learning rates, which a changed SOLVER.MAX_ITER may have changed."""
+        rates = self.scheduler.get_lr()
+        for group, rate in zip(self.optimizer.param_groups, rates):
+            group["lr"] = rate
+
+    def train(self) -> dict[str, Any]:
+        """Trains up to SOLVER.MAX_ITER; returns the final evaluation's results."""
+        _logger.info("The run seed is %d.", self.seed)
+        super().train()
+        return self._last_eval_results
+
+    def build_hooks(self) -> list[hooks.HookBase]:
+        """Timing, schedule, batch statistics, checkpoints, evaluation, writing, in this order."""
+        cfg = self.cfg
+        result = [hooks.IterationTimer(), hooks.LRScheduler()]
+        if cfg.TEST.PRECISE_BN.ENABLED:
+            result.append(self._build_precise_bn())
+        if comm.is_main_process():
+            period = cfg.SOLVER.CHECKPOINT_PERIOD
+            result.append(StudentCheckpoints(self.checkpointer, self.student, period))
+        result.append(hooks.EvalHook(cfg.TEST.EVAL_PERIOD, self._evaluate))
+        if comm.is_main_process():
+            result.append(hooks.PeriodicWriter(self.build_writers(), period=20))
+        return result
+
+    def _build_precise_bn(self) -> RepeatablePreciseBN:
+        cfg = self.cfg.clone()
+        cfg.defrost()
+        cfg.DATALOADER.NUM_WORKERS = 0
+        loader = self.build_train_loader(cfg, self.seed)
+        number = cfg.TEST.PRECISE_BN.NUM_ITER
+        return RepeatablePreciseBN(cfg.TEST.EVAL_PERIOD, self.student, loader, number)
+
+    def _evaluate(self) -> dict[str, Any]:
+        self._last_eval_results = self.test(self.cfg, self.student)
+        return self._last_eval_results
+
+    @classmethod
+    def build_train_loader(cls, cfg: CfgNode, seed: int) -> TrainLoader:
+        """Builds the training loader for a run seed."""
+        return build_train_loader(cfg, seed=seed)
+
+    @classmethod
+    def build_optimizer(cls, cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
+        """Builds the optimizer that SOLVER names."""
+        return build_optimizer(cfg, model)
+
+    @classmethod
+    def build_evaluator(cls, cfg: CfgNode, dataset_name: str) -> DatasetEvaluator:
+        """Builds a dataset's evaluator, which writes below OUTPUT_DIR/inference."""
+        folder = os.path.join(cfg.OUTPUT_DIR, "inference", dataset_name)
+        return build_evaluator(cfg, dataset_name, folder)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Iteration, hooks, optimizer, gradient scaler and run seed."""
+        state = TrainerBase.state_dict(self)
+        return {**state, "_trainer": self._trainer.state_dict(), "seed": self.seed}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Restores :meth:`state_dict`, also of a plain Detectron2 trainer of any version."""
+        TrainerBase.load_state_dict(self, state_dict)
+        if "_trainer" in state_dict:
+            self._trainer.load_state_dict(state_dict["_trainer"])
+        else:
+            _logger.warning("The checkpoint has no optimizer state: the optimizer starts anew.")
+        seed = state_dict.get("seed", self.seed)
+        if self.cfg.SEED >= 0 and self.cfg.SEED != seed:
+            _logger.warning("The run goes on with its own seed %d, not SEED.", seed)
+        self.seed = seed
+
+
+def _undistributed(model: nn.Module) -> nn.Module:
+    return model.module if isinstance(model, DistributedDataParallel) else model
+
+
+def _distribute(model: nn.Module) -> nn.Module:
+    device = next(model.parameters()).device
+    device_ids = None if device.type == "cpu" else [comm.get_local_rank()]
+    return create_ddp_model(model, broadcast_buffers=False, device_ids=device_ids)

@@ -1,0 +1,6 @@
+"""The distillation methods, one file each, in a registry."""
+
+from distill.methods.base import METHODS, Method, MethodOutput, build_methods
+from distill.methods.tadf import TADF
+
+__all__ = ["METHODS", "TADF", "Method", "MethodOutput", "build_methods"]

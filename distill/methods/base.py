@@ -1,0 +1,117 @@
+"""What every distillation method is, and the registry that finds it by name."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from detectron2.config import CfgNode
+from fvcore.common.registry import Registry
+from torch import Tensor, nn
+
+from distill.levels import Level
+from distill.schedules import Schedule
+from distill.signals import StudentSignals
+from distill.teacher import TeacherSignals
+
+__all__ = ["METHODS", "Method", "MethodOutput", "build_methods"]
+
+METHODS = Registry("DISTILL_METHOD")
+METHODS.__doc__ = """
+Distillation methods by the name that DISTILL.METHODS gives them. A method is a subclass of
+`Method`, built as `method(cfg, levels)` with the student's config and the matched feature levels.
+"""
+
+
+@dataclass
+class MethodOutput:
+    """What a method makes of one batch.
+
+    Attributes:
+        losses: named scalars, with the config's weights and without the schedule's factor.
+        diagnostics: named scalar tensors for the log.
+        picture: called in the iterations that log pictures, for an (H, W, 3) uint8 RGB array.
+    """
+
+    losses: dict[str, Tensor]
+    diagnostics: dict[str, Tensor] = field(default_factory=dict)
+    picture: Callable[[], np.ndarray] | None = None
+
+
+class Method(nn.Module):
+    """Base of the methods; its parameters (adapters) are trained with the student's.
+
+    Subclasses define `forward(student, teacher) -> MethodOutput`.
+
+    Attributes:
+        name: name in the registry, and of the method's config node.
+        schedule: factor of its losses over training.
+    """
+
+    name: str
+
+    def __init__(self, schedule: Schedule) -> None:
+        """Notes the schedule.
+
+        Args:
+            schedule: factor of the method's losses over training.
+        """
+        super().__init__()
+        self.schedule = schedule
+
+    @property
+    def requires(self) -> frozenset[str]:
+        """Signals that both detectors must provide, see `distill.signals.provided_signals`."""
+        raise NotImplementedError(f"{type(self).__name__} must define requires")
+
+    @property
+    def teacher_requires(self) -> frozenset[str]:
+        """Signals that the teacher must provide; by default the same."""
+        return self.requires
+
+    @property
+    def remedy(self) -> str:
+        """Which config keys to change where a detector cannot provide what the method requires."""
+        return f"take {self.name} out of DISTILL.METHODS"
+
+    def forward(self, student: StudentSignals, teacher: TeacherSignals) -> MethodOutput:
+        """Compares one batch's signals.
+
+        Args:
+            student: signals with gradient.
+            teacher: signals without; those that are not read are not computed.
+        """
+        raise NotImplementedError(f"{type(self).__name__} must define forward")
+
+    def switched_off(self) -> dict[str, Tensor]:
+        """The losses of an iteration whose factor is 0: a zero that reaches every parameter."""
+        zero = sum((p.sum() * 0 for p in self.parameters()), start=torch.zeros(()))
+        return {f"loss_{self.name.lower()}_off": zero}
+
+
+def build_methods(names: Iterable[str], cfg: CfgNode, levels: tuple[Level, ...]) -> list[Method]:
+    """Builds the named methods.
+
+    Args:
+        names: DISTILL.METHODS.
+        cfg: the student's config.
+        levels: feature levels that student and teacher share.
+
+    Raises:
+        ValueError: one sentence, if a name is unknown or given twice.
+    """
+    known = [name for name, _ in METHODS]
+    names = list(names)
+    for name in names:
+        if name not in known:
+            close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+            hint = f'; did you mean "{close[0]}"?' if close else ""
+            raise ValueError(
+                f'DISTILL.METHODS names "{name}", which is none of {", ".join(known)}{hint}'
+            )
+        if names.count(name) > 1:
+            raise ValueError(f'DISTILL.METHODS names "{name}" more than once')
+    return [METHODS.get(name)(cfg, levels) for name in names]

@@ -1,0 +1,253 @@
+"""Task-adaptive regularisation for distilling object detectors (TADF), arXiv 2006.13108.
+
+Neck, classification and box knowledge are borrowed where the teacher does better, with a penalty
+that decays. The sharing of the student's proposals, the Gaussian masks and the box gate follow
+second-hand accounts; weights, normalisers and the options are partly choices of ours (see
+projects/TADF/README.md for which).
+"""
+
+from __future__ import annotations
+
+import torch
+from detectron2.config import CfgNode, configurable
+from detectron2.modeling.poolers import assign_boxes_to_levels
+from detectron2.structures.boxes import Boxes, matched_pairwise_iou
+from torch import Tensor, nn
+
+from distill.levels import Level, common_region
+from distill.losses import (
+    foreground_classification,
+    gated_box_regression,
+    gaussian_box_masks,
+    masked_imitation,
+)
+from distill.methods.adapters import build_adapters
+from distill.methods.base import METHODS, Method, MethodOutput
+from distill.proposals import SharedProposals, share_proposals
+from distill.schedules import Schedule
+from distill.signals import GroundTruth, RoiOutputs, StudentSignals
+from distill.teacher import TeacherSignals
+from distill.visualization import draw_regions
+
+__all__ = ["TADF"]
+
+_CHOICES = {
+    "SHARE": ("student", "teacher", "both"),
+    "LEVEL_ASSIGNMENT": ("area", "all"),
+    "CLS_LOSS": ("bce", "kl"),
+    "CLS_GATE": ("fg", "correct", "better"),
+    "REG_GATE": ("proposal", "student", "none"),
+}
+
+
+@METHODS.register()
+class TADF(Method):
+    """Neck imitation under Gaussian masks, foreground scores and gated boxes, all decaying."""
+
+    name = "TADF"
+
+    @configurable
+    def __init__(
+        self,
+        *,
+        levels: tuple[Level, ...],
+        schedule: Schedule,
+        neck_weight: float = 3.0,
+        cls_weight: float = 20.0,
+        reg_weight: float = 1.0,
+        share: str = "student",
+        level_assignment: str = "area",
+        canonical_box_size: int = 224,
+        adapter: str = "conv3x3",
+        cls_loss: str = "bce",
+        cls_gate: str = "fg",
+        reg_gate: str = "proposal",
+    ) -> None:
+        """Builds the adapters; every argument is a key of DISTILL.TADF.
+
+        Args:
+            levels: feature levels that student and teacher share.
+            schedule: factor of all terms over training.
+            neck_weight: factor of the neck term; 0 switches it off.
+            cls_weight: factor of the classification term; 0 switches it off.
+            reg_weight: factor of the box term; 0 switches it off.
+            share: whose proposals: "student", "teacher" or "both".
+            level_assignment: a box is imitated on one level by its "area", or on "all".
+            canonical_box_size: for "area", the box size in pixels of the stride-16 level.
+            adapter: "conv3x3", "conv1x1" or "none".
+            cls_loss: "bce" or "kl".
+            cls_gate: "fg", "correct" or "better".
+            reg_gate: "proposal", "student" or "none".
+
+        Raises:
+            ValueError: one sentence that names the key, if a choice is unknown.
+        """
+        super().__init__(schedule)
+        given = {
+            "SHARE": share,
+            "LEVEL_ASSIGNMENT": level_assignment,
+            "CLS_LOSS": cls_loss,
+            "CLS_GATE": cls_gate,
+            "REG_GATE": reg_gate,
+        }
+        for key, value in given.items():
+            if value not in _CHOICES[key]:
+                raise ValueError(
+                    f'DISTILL.TADF.{key} is "{value}"; choose one of {", ".join(_CHOICES[key])}'
+                )
+        self.levels = levels
+        self.weights = {"neck": neck_weight, "cls": cls_weight, "box": reg_weight}
+        self.share = share
+        self.canonical_box_size = canonical_box_size if level_assignment == "area" else None
+        self.cls_loss, self.cls_gate, self.reg_gate = cls_loss, cls_gate, reg_gate
+        self.adapters = nn.ModuleDict()
+        if neck_weight:
+            self.adapters = build_adapters(adapter, levels, "DISTILL.TADF.ADAPTER")
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode, levels: tuple[Level, ...]) -> dict:
+        """The arguments from DISTILL.TADF."""
+        node = cfg.DISTILL.TADF
+        arguments = {key.lower(): value for key, value in node.items() if key != "SCHEDULE"}
+        schedule = Schedule.from_config(node.SCHEDULE, cfg.SOLVER.MAX_ITER)
+        return {"levels": levels, "schedule": schedule, **arguments}
+
+    @property
+    def _uses_regions(self) -> bool:
+        return bool(self.weights["cls"] or self.weights["box"])
+
+    @property
+    def requires(self) -> frozenset[str]:
+        """Signals of both detectors, for the terms that are on."""
+        return frozenset({"features"} | ({"roi"} if self._uses_regions else set()))
+
+    @property
+    def teacher_requires(self) -> frozenset[str]:
+        """The same, and proposals where the teacher's are shared."""
+        own = {"proposals"} if self._uses_regions and self.share != "student" else set()
+        return self.requires | own
+
+    @property
+    def remedy(self) -> str:
+        """Which keys leave the terms that a detector without ROI head can follow."""
+        return "set DISTILL.TADF.CLS_WEIGHT and DISTILL.TADF.REG_WEIGHT to 0 for the neck term only"
+
+    def forward(self, student: StudentSignals, teacher: TeacherSignals) -> MethodOutput:
+        """The terms that are on, the mean of each gate, and a picture of them."""
+        losses: dict[str, Tensor] = {}
+        diagnostics: dict[str, Tensor] = {}
+        masks: list[Tensor] = []
+        regions: SharedProposals | None = None
+        gates: dict[str, Tensor] = {}
+        if self.weights["neck"]:
+            masks, losses["loss_tadf_neck"] = self._imitate_neck(student, teacher)
+            diagnostics["tadf/mask_mean"] = torch.stack([m.mean() for m in masks]).mean()
+        if self._uses_regions:
+            regions = share_proposals(student, teacher, self.share)
+            foreground = regions.foreground
+            count = foreground.sum()
+            diagnostics["tadf/num_foreground"] = count
+            if self.weights["cls"]:
+                gates["cls"] = foreground & self._classification_gate(regions)
+                losses["loss_tadf_cls"] = foreground_classification(
+                    regions.student.scores,
+                    regions.teacher.scores,
+                    gate=gates["cls"],
+                    num_foreground=count,
+                    form=self.cls_loss,
+                )
+            if self.weights["box"]:
+                student_deltas, teacher_deltas = _comparable_deltas(regions)
+                gates["box"] = foreground & self._box_gate(regions)
+                losses["loss_tadf_box"] = gated_box_regression(
+                    student_deltas, teacher_deltas, gates["box"], count
+                )
+            for name, gate in gates.items():
+                diagnostics[f"tadf/gate_{name}"] = gate.sum() / count.clamp(min=1)
+        losses = {key: x * self.weights[key.rsplit("_", 1)[1]] for key, x in losses.items()}
+
+        def picture():  # noqa: ANN202 (an array; NumPy is not imported here)
+            mask = masks[0][0, 0] if masks else None
+            return draw_regions(student.batched_inputs[0], mask, self.levels[0].stride, regions, gates)
+
+        return MethodOutput(losses, diagnostics, picture)
+
+    def _imitate_neck(
+        self, student: StudentSignals, teacher: TeacherSignals
+    ) -> tuple[list[Tensor], Tensor]:
+        """The mask of every level, (N, 1, H, W) each, and the mean of the levels' losses."""
+        truth = student.ground_truth
+        assigned = self._assign(truth)
+        masks, terms = [], []
+        for index, level in enumerate(self.levels):
+            adapted = self.adapters[level.student](student.features[level.student])
+            mine, other = common_region(adapted, teacher.features[level.teacher])
+            valid = truth.valid if assigned is None else truth.valid & (assigned == index)
+            mask = gaussian_box_masks(truth.boxes, valid, mine.shape[-2:], level.stride)
+            masks.append(mask)
+            terms.append(masked_imitation(mine, other, mask))
+        return masks, torch.stack(terms).mean()
+
+    def _assign(self, truth: GroundTruth) -> Tensor | None:
+        """Index among the levels, (N, G), that each box's area belongs on; None for all."""
+        if self.canonical_box_size is None:
+            return None
+        # 224 pixels belong on stride 16 (level 4) in Detectron2; log2 of the stride is the level.
+        exponents = [level.stride.bit_length() - 1 for level in self.levels]
+        boxes = Boxes(truth.boxes.flatten(0, 1))
+        level = assign_boxes_to_levels(
+            [boxes], exponents[0], exponents[-1], self.canonical_box_size, 4
+        )
+        return level.view(truth.valid.shape)
+
+    def _classification_gate(self, regions: SharedProposals) -> Tensor:
+        """(P,) bool: where the teacher's scores are borrowed, among the foreground."""
+        if self.cls_gate == "fg":
+            return torch.ones_like(regions.foreground)
+        labels = regions.classes.clamp(min=0)
+        if self.cls_gate == "correct":
+            return regions.teacher.scores.argmax(1) == labels
+
+        def confidence(outputs: RoiOutputs) -> Tensor:
+            return outputs.scores.detach().float().softmax(1).gather(1, labels[:, None])[:, 0]
+
+        return confidence(regions.teacher) > confidence(regions.student)
+
+    def _box_gate(self, regions: SharedProposals) -> Tensor:
+        """(P,) bool: where the teacher's box is borrowed, among the foreground."""
+        if self.reg_gate == "none":
+            return torch.ones_like(regions.foreground)
+
+        def quality(boxes: Tensor) -> Tensor:
+            return matched_pairwise_iou(Boxes(boxes), Boxes(regions.gt_boxes))
+
+        def decoded(outputs: RoiOutputs) -> Tensor:
+            deltas = outputs.class_deltas(_box_class(regions)).detach().float()
+            return outputs.box_transform.apply_deltas(deltas, regions.boxes)
+
+        rival = regions.boxes if self.reg_gate == "proposal" else decoded(regions.student)
+        return quality(decoded(regions.teacher)) > quality(rival)
+
+
+def _box_class(regions: SharedProposals) -> Tensor:
+    """(P,) class whose deltas are compared; any, 0 here, off the foreground."""
+    return torch.where(regions.foreground, regions.classes, 0)
+
+
+def _comparable_deltas(regions: SharedProposals) -> tuple[Tensor, Tensor]:
+    """The true class's deltas (P, 4) of both, the teacher's in the student's parametrisation.
+
+    Deltas are proportional to their transform's weights, so a differing transform is a factor.
+    """
+    classes = _box_class(regions)
+    student, teacher = regions.student, regions.teacher
+    deltas = teacher.class_deltas(classes)
+    if student.box_transform.weights != teacher.box_transform.weights:
+        ratio = [
+            a / b
+            for a, b in zip(
+                student.box_transform.weights, teacher.box_transform.weights, strict=True
+            )
+        ]
+        deltas = deltas * torch.tensor(ratio, device=deltas.device)
+    return student.class_deltas(classes), deltas

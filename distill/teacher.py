@@ -1,0 +1,168 @@
+"""The teacher: built by reference, verified, frozen, hidden, and run only as far as asked."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from typing import Any
+
+import torch
+from detectron2.config import CfgNode
+from detectron2.modeling import META_ARCH_REGISTRY
+from detectron2.structures import Boxes, ImageList, Instances
+from torch import Tensor, nn
+
+from distill.signals import RoiOutputs, run_roi_head
+from distill.teacher_source import build_teacher_config, load_teacher_weights
+
+__all__ = ["FrozenTeacher", "TeacherSignals"]
+
+_PRECISIONS = ("auto", "float32", "float16", "bfloat16")
+
+
+class FrozenTeacher:
+    """A detector in eval mode without gradients, which is no submodule of anything.
+
+    It is an ordinary object, so that a module that holds one has the teacher neither among its
+    parameters, buffers and modules nor in its state_dict; copies of the module share it.
+
+    Attributes:
+        model: the detector.
+        cfg: its config, or None.
+        precision: "auto" (whatever autocast is active), float32, float16 or bfloat16.
+        class_map: (K_S,) the teacher's column of every class of the student, or None if equal.
+        swap_channels: whether images come in the other channel order (BGR or RGB) than its own.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        *,
+        cfg: CfgNode | None = None,
+        precision: str = "auto",
+        class_map: Tensor | None = None,
+        swap_channels: bool = False,
+    ) -> None:
+        """Freezes a detector.
+
+        Args:
+            model: any Detectron2 detector, with its weights loaded.
+            cfg: its config.
+            precision: see the class.
+            class_map: see the class.
+            swap_channels: see the class.
+
+        Raises:
+            ValueError: if the precision is unknown.
+        """
+        if precision not in _PRECISIONS:
+            raise ValueError(
+                f'DISTILL.TEACHER.PRECISION is "{precision}"; choose one of '
+                f"{', '.join(_PRECISIONS)}"
+            )
+        self.model = model.eval().requires_grad_(False)
+        self.cfg = cfg
+        self.precision = precision
+        self.class_map = class_map
+        self.swap_channels = swap_channels
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode) -> FrozenTeacher:
+        """Builds and verifies the teacher that a student's config refers to.
+
+        Args:
+            cfg: the student's config, with DISTILL.TEACHER.
+
+        Raises:
+            ValueError, FileNotFoundError: one sentence, if the reference is missing or wrong or
+                the weights do not cover the model.
+        """
+        teacher_cfg = build_teacher_config(cfg)
+        model = META_ARCH_REGISTRY.get(teacher_cfg.MODEL.META_ARCHITECTURE)(teacher_cfg)
+        load_teacher_weights(model, cfg)
+        model.to(torch.device(cfg.MODEL.DEVICE))
+        return cls(
+            model,
+            cfg=teacher_cfg,
+            precision=cfg.DISTILL.TEACHER.PRECISION,
+            swap_channels=cfg.INPUT.FORMAT != teacher_cfg.INPUT.FORMAT,
+        )
+
+    def __deepcopy__(self, memo: dict) -> FrozenTeacher:
+        """Itself: a copy of the student, such as an average of its weights, shares the teacher."""
+        return self
+
+    def apply(self, function: Callable[[Tensor], Tensor]) -> None:
+        """Follows what `nn.Module.to` and its kin do to the module that holds the teacher."""
+        self.model._apply(function)
+        if self.class_map is not None:
+            # Through float, as the function may convert floating-point types; indices stay whole.
+            self.class_map = self.class_map.to(function(torch.zeros(1)).device)
+
+    def signals(self, batched_inputs: Sequence[dict]) -> TeacherSignals:
+        """A lazy view of what the teacher says about a batch; nothing is computed yet."""
+        return TeacherSignals(self, batched_inputs)
+
+    def autocast(self, device_type: str) -> contextlib.AbstractContextManager:
+        """The context of the teacher's forward."""
+        if self.precision == "auto":
+            return contextlib.nullcontext()
+        if self.precision == "float32":
+            return torch.autocast(device_type, enabled=False)
+        return torch.autocast(device_type, dtype=getattr(torch, self.precision))
+
+
+class TeacherSignals:
+    """The teacher's signals for one batch, each computed on first use, once, without gradient."""
+
+    def __init__(self, teacher: FrozenTeacher, batched_inputs: Sequence[dict]) -> None:
+        """Notes the batch.
+
+        Args:
+            teacher: the teacher.
+            batched_inputs: the batch, in Detectron2's format; only `image` is read.
+        """
+        self._teacher = teacher
+        self._model = teacher.model
+        self._inputs = batched_inputs
+
+    def _run(self, function: Callable[[], Any]) -> Any:
+        """Calls a function as the teacher: without gradient and in its precision."""
+        with torch.no_grad(), self._teacher.autocast(self._model.device.type):
+            return function()
+
+    @cached_property
+    def images(self) -> ImageList:
+        """The batch, normalised and padded by the teacher's own statistics and strides."""
+        images = [x["image"] for x in self._inputs]
+        if self._teacher.swap_channels:
+            images = [x.flip(0) for x in images]
+        return self._run(lambda: self._model.preprocess_image([{"image": x} for x in images]))
+
+    @cached_property
+    def features(self) -> dict[str, Tensor]:
+        """The backbone's maps by level name, (N, C, H, W) each."""
+        return self._run(lambda: self._model.backbone(self.images.tensor))
+
+    @cached_property
+    def proposals(self) -> list[Instances]:
+        """The region proposals of the teacher's own proposal generator, one Instances an image."""
+        generate = self._model.proposal_generator
+        return self._run(lambda: generate(self.images, self.features, None)[0])
+
+    def run_roi_head(self, boxes: Sequence[Boxes]) -> RoiOutputs:
+        """The teacher's ROI head on given boxes, one Boxes an image, in the student's classes."""
+        outputs = self._run(lambda: run_roi_head(self._model.roi_heads, self.features, boxes))
+        return _select_classes(outputs, self._teacher.class_map)
+
+
+def _select_classes(outputs: RoiOutputs, class_map: Tensor | None) -> RoiOutputs:
+    """Outputs in the student's order of classes, the background last."""
+    if class_map is None:
+        return outputs
+    scores, deltas = outputs.scores, outputs.deltas
+    scores = torch.cat([scores[:, class_map], scores[:, -1:]], dim=1)
+    if deltas.shape[1] > 4:
+        deltas = deltas.view(len(deltas), -1, 4)[:, class_map].flatten(1)
+    return RoiOutputs(scores, deltas, outputs.box_transform)

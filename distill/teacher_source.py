@@ -1,0 +1,136 @@
+"""Where the teacher comes from: its config and weights by reference, verified before training."""
+
+from __future__ import annotations
+
+import logging
+
+from detectron2 import model_zoo
+from detectron2.config import CfgNode, get_cfg
+from detectron2.utils.file_io import PathManager
+from torch import nn
+
+from distill.checkpoint import SafeCheckpointer
+from distill.config import add_distill_config, student_config
+
+__all__ = ["build_teacher_config", "load_teacher_weights"]
+
+_ZOO = "model_zoo://"
+
+
+def build_teacher_config(cfg: CfgNode) -> CfgNode:
+    """The teacher's own config, on the student's device.
+
+    Args:
+        cfg: the student's config, with DISTILL.TEACHER.
+
+    Raises:
+        ValueError, FileNotFoundError: one sentence, if the reference is missing or wrong.
+    """
+    reference = cfg.DISTILL.TEACHER.CONFIG_FILE
+    if not reference:
+        raise ValueError(
+            "DISTILL.METHODS needs a teacher, but DISTILL.TEACHER.CONFIG_FILE is empty; set it to "
+            "the teacher's YAML file or to model_zoo://<config path>"
+        )
+    if reference.startswith(_ZOO):
+        try:
+            path = model_zoo.get_config_file(reference[len(_ZOO) :])
+        except RuntimeError as error:
+            raise FileNotFoundError(
+                f"DISTILL.TEACHER.CONFIG_FILE: Detectron2's model zoo has no "
+                f'"{reference[len(_ZOO) :]}"'
+            ) from error
+    else:
+        path = PathManager.get_local_path(reference)
+        if not PathManager.isfile(path):
+            raise FileNotFoundError(
+                f"DISTILL.TEACHER.CONFIG_FILE: there is no file {reference} "
+                "(paths are relative to the working directory)"
+            )
+    teacher = get_cfg()
+    add_distill_config(teacher)
+    teacher.merge_from_file(path)
+    teacher.merge_from_list(list(cfg.DISTILL.TEACHER.OPTS))
+    teacher.MODEL.DEVICE = cfg.MODEL.DEVICE
+    _report_pixels(cfg, teacher)
+    return student_config(teacher)
+
+
+def load_teacher_weights(model: nn.Module, cfg: CfgNode) -> None:
+    """Loads DISTILL.TEACHER.WEIGHTS into the teacher and refuses what does not cover it.
+
+    Args:
+        model: the teacher, at its random initialisation.
+        cfg: the student's config.
+
+    Raises:
+        ValueError: one sentence, if no weights are named or they do not cover the model.
+        FileNotFoundError: if the file does not exist or cannot be fetched.
+    """
+    node = cfg.DISTILL.TEACHER
+    if not node.WEIGHTS:
+        if node.ALLOW_RANDOM:
+            logging.getLogger(__name__).warning("The teacher keeps its RANDOM initialisation.")
+            return
+        raise ValueError(
+            "DISTILL.TEACHER.WEIGHTS is empty, which would leave the teacher at random weights; "
+            "set it to the teacher's checkpoint, or to model_zoo://<config path>"
+        )
+    checkpointer = SafeCheckpointer(model)
+    checkpointer.load(_local_weights(node.WEIGHTS))
+    lost = checkpointer.incompatible.missing_keys
+    lost = lost + [name for name, _, _ in checkpointer.incompatible.incorrect_shapes]
+    # The counters exist in some releases only and do not change what the network computes.
+    keys = [key for key in model.state_dict() if not key.endswith("num_batches_tracked")]
+    lost = sorted(set(lost) & set(keys))
+    coverage = 100.0 * (len(keys) - len(lost)) / len(keys)
+    message = f"{node.WEIGHTS} covers {coverage:.1f} % of the teacher's {len(keys)} keys"
+    if not lost:
+        logging.getLogger(__name__).info("Teacher: %s.", message)
+    elif node.ALLOW_PARTIAL and coverage > 0:
+        logging.getLogger(__name__).warning("Teacher: %s; lacking: %s.", message, ", ".join(lost))
+    else:
+        raise ValueError(
+            f"DISTILL.TEACHER.WEIGHTS: {message} (lacking or of another shape: "
+            f"{', '.join(lost[:3])}{', ...' if len(lost) > 3 else ''}); check that weights and "
+            "DISTILL.TEACHER.CONFIG_FILE belong together, or set DISTILL.TEACHER.ALLOW_PARTIAL True"
+        )
+
+
+def _local_weights(reference: str) -> str:
+    """A local file with the referenced weights."""
+    url = reference
+    if reference.startswith(_ZOO):
+        try:
+            url = model_zoo.get_checkpoint_url(reference[len(_ZOO) :])
+        except RuntimeError as error:
+            raise FileNotFoundError(
+                f"DISTILL.TEACHER.WEIGHTS: Detectron2's model zoo has no weights for "
+                f'"{reference[len(_ZOO) :]}"'
+            ) from error
+    try:
+        path = PathManager.get_local_path(url)
+    except OSError as error:
+        raise FileNotFoundError(
+            f"DISTILL.TEACHER.WEIGHTS: {url} could not be downloaded ({error}); download it "
+            "elsewhere and set DISTILL.TEACHER.WEIGHTS to the file"
+        ) from error
+    if not PathManager.isfile(path):
+        raise FileNotFoundError(
+            f"DISTILL.TEACHER.WEIGHTS: there is no file {reference} (paths are relative to the "
+            "working directory); train the teacher first, or set DISTILL.TEACHER.WEIGHTS"
+        )
+    return path
+
+
+def _report_pixels(student: CfgNode, teacher: CfgNode) -> None:
+    """Logs a difference in pixel statistics, which is allowed: each model uses its own."""
+    for key in ("PIXEL_MEAN", "PIXEL_STD"):
+        own, other = list(student.MODEL[key]), list(teacher.MODEL[key])
+        if own != other:
+            logging.getLogger(__name__).info(
+                "MODEL.%s is %s for the student and %s for the teacher; each keeps its own.",
+                key,
+                own,
+                other,
+            )

@@ -1,0 +1,81 @@
+#!/usr/bin/env python
+"""Trains or evaluates what a config describes: a student under its teacher, or any detector.
+
+Detectron2's arguments, with --eval-teacher and --num-processes added. Examples:
+
+    train_net.py --config-file student.yaml OUTPUT_DIR output/student
+    train_net.py --config-file student.yaml --resume OUTPUT_DIR output/student
+    train_net.py --config-file student.yaml --eval-only MODEL.WEIGHTS model_final.pth
+
+Two CPU processes on one machine, and one on each of two machines:
+
+    train_net.py --num-gpus 0 --num-processes 2 --config-file student.yaml
+    train_net.py --num-gpus 0 --num-machines 2 --machine-rank 0 --dist-url tcp://host:29500 ...
+    train_net.py --num-gpus 0 --num-machines 2 --machine-rank 1 --dist-url tcp://host:29500 ...
+"""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from detectron2.config import CfgNode
+from detectron2.modeling import build_model
+from detectron2.utils import comm
+
+from distill.checkpoint import SafeCheckpointer
+from distill.config import student_config
+from distill.engine import (
+    Trainer,
+    exit_with,
+    format_results,
+    launch_training,
+    set_up,
+    training_parser,
+)
+
+
+def main(args: argparse.Namespace) -> None:
+    """Runs one process of a training or an evaluation."""
+    cfg = None
+    try:
+        cfg = set_up(args)
+        results = evaluate(cfg, args.resume) if args.eval_only else None
+        trainer = None if args.eval_only else prepare_training(cfg, args)
+    except (ValueError, FileNotFoundError) as error:
+        exit_with(error, cfg.OUTPUT_DIR if cfg is not None else None)
+    if trainer is not None:
+        results = trainer.train()
+    show("Results", results)
+
+
+def prepare_training(cfg: CfgNode, args: argparse.Namespace) -> Trainer:
+    """Builds the trainer and loads what it starts from."""
+    trainer = Trainer(cfg)
+    if args.eval_teacher:
+        show("Teacher", trainer.test_teacher())
+    trainer.resume_or_load(resume=args.resume)
+    return trainer
+
+
+def evaluate(cfg: CfgNode, resume: bool) -> dict[str, Any]:
+    """Evaluates the student alone, without building its teacher."""
+    cfg = student_config(cfg)
+    checkpointer = SafeCheckpointer(build_model(cfg), cfg.OUTPUT_DIR)
+    if not cfg.MODEL.WEIGHTS and not (resume and checkpointer.has_checkpoint()):
+        raise ValueError(
+            "--eval-only has no weights to evaluate: set MODEL.WEIGHTS, or add --resume for the "
+            "last checkpoint in OUTPUT_DIR."
+        )
+    checkpointer.resume_or_load(cfg.MODEL.WEIGHTS, resume=resume)
+    return Trainer.test(cfg, checkpointer.model)
+
+
+def show(title: str, results: dict[str, Any]) -> None:
+    """Prints a table of results, once a run."""
+    if comm.is_main_process():
+        print(f"\n{title}\n{format_results(results)}", flush=True)
+
+
+if __name__ == "__main__":
+    launch_training(main, training_parser(__doc__).parse_args())
