@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from detectron2.config import CfgNode as CN
 
+from distill.modeling.fcos import add_fcos_config
 from distill.modeling.slim import add_slim_config
 
 __all__ = ["add_distill_config", "student_config"]
@@ -88,6 +89,7 @@ def add_distill_config(cfg: CN) -> None:
 
     _add_tadf(distill)
     add_slim_config(cfg)
+    add_fcos_config(cfg)
 
     # Precision under SOLVER.AMP.ENABLED: float16 (GPU only) or bfloat16; "" takes float16 on a
     # GPU and bfloat16 on a CPU.

@@ -38,9 +38,7 @@ class Schedule:
 
     def __post_init__(self) -> None:
         if self.name not in _DECAYS:
-            raise ValueError(
-                f'schedule NAME is "{self.name}"; choose one of {", ".join(_DECAYS)}'
-            )
+            raise ValueError(f'schedule NAME is "{self.name}"; choose one of {", ".join(_DECAYS)}')
         for key, value, least in (
             ("MAX_ITER", self.max_iter, 1),
             ("STAIRS", self.stairs, 1),

@@ -6,8 +6,8 @@ computes the same signals on demand (see `distill.teacher`).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -169,9 +169,6 @@ def record_student(model: nn.Module, batched_inputs: Sequence[dict]) -> Iterator
     def on_proposals(module: nn.Module, args: tuple, output: tuple) -> None:
         signals.proposals = output[0]
 
-    def on_roi_heads(module: nn.Module, args: tuple, output: tuple) -> None:
-        signals.sampled = output[0]
-
     def on_pooler(module: nn.Module, args: tuple, output: Tensor) -> None:
         # ROI_BOX_HEAD.TRAIN_ON_PRED_BOXES later puts other boxes into the sampled proposals.
         signals.roi_boxes = args[1]
@@ -180,17 +177,37 @@ def record_student(model: nn.Module, batched_inputs: Sequence[dict]) -> Iterator
         signals.roi_outputs = RoiOutputs(*output, module.box2box_transform)
 
     provided = provided_signals(model)
-    handles = [model.backbone.register_forward_hook(on_backbone)]
-    if "proposals" in provided:
-        handles.append(model.proposal_generator.register_forward_hook(on_proposals))
-    if "roi" in provided:
-        heads = model.roi_heads
-        pooler = heads.box_pooler if hasattr(heads, "box_pooler") else heads.pooler
-        handles.append(heads.register_forward_hook(on_roi_heads))
-        handles.append(pooler.register_forward_hook(on_pooler))
-        handles.append(heads.box_predictor.register_forward_hook(on_predictor))
-    try:
+    with ExitStack() as undo:
+
+        def watch(module: nn.Module, hook: Callable) -> None:
+            undo.callback(module.register_forward_hook(hook).remove)
+
+        watch(model.backbone, on_backbone)
+        if "proposals" in provided:
+            watch(model.proposal_generator, on_proposals)
+        if "roi" in provided:
+            heads = model.roi_heads
+            undo.enter_context(_watch_sampling(heads, signals))
+            watch(heads.box_pooler if hasattr(heads, "box_pooler") else heads.pooler, on_pooler)
+            watch(heads.box_predictor, on_predictor)
         yield signals
+
+
+@contextmanager
+def _watch_sampling(roi_heads: nn.Module, signals: StudentSignals) -> Iterator[None]:
+    """Notes what the ROI head samples: Res5ROIHeads, unlike the others, does not return it."""
+    sample = roi_heads.label_and_sample_proposals
+
+    def watched(*args: Any, **kwargs: Any) -> list[Instances]:
+        signals.sampled = sample(*args, **kwargs)
+        return signals.sampled
+
+    # An attribute of the instance shadows the class's method until it is removed.
+    before = vars(roi_heads).get("label_and_sample_proposals")
+    roi_heads.label_and_sample_proposals = watched
+    try:
+        yield
     finally:
-        for handle in handles:
-            handle.remove()
+        del roi_heads.label_and_sample_proposals
+        if before is not None:
+            roi_heads.label_and_sample_proposals = before

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 
 import numpy as np
 import torch
-from detectron2.utils.visualizer import Visualizer
 from matplotlib import colormaps
 from torch import Tensor
 
@@ -40,6 +39,9 @@ def draw_regions(
     Returns:
         (H, 2 W, 3) uint8 RGB.
     """
+    # Imported here as it needs OpenCV, which training without pictures does not.
+    from detectron2.utils.visualizer import Visualizer
+
     image = _to_rgb(example["image"])
     left = image
     if mask is not None:
@@ -49,7 +51,9 @@ def draw_regions(
             heat, [(0, size - have) for size, have in zip(image.shape[:2], heat.shape, strict=True)]
         )
         alpha = 0.6 * heat[..., None]
-        left = ((1 - alpha) * image + alpha * 255 * colormaps["jet"](heat)[..., :3]).astype(np.uint8)
+        left = ((1 - alpha) * image + alpha * 255 * colormaps["jet"](heat)[..., :3]).astype(
+            np.uint8
+        )
     truth = example["instances"].gt_boxes.tensor.cpu().numpy()
     panels = [Visualizer(left).overlay_instances(boxes=truth).get_image()]
     panel = Visualizer(image)

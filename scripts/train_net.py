@@ -37,13 +37,12 @@ from distill.engine import (
 
 def main(args: argparse.Namespace) -> None:
     """Runs one process of a training or an evaluation."""
-    cfg = None
     try:
         cfg = set_up(args)
         results = evaluate(cfg, args.resume) if args.eval_only else None
         trainer = None if args.eval_only else prepare_training(cfg, args)
     except (ValueError, FileNotFoundError) as error:
-        exit_with(error, cfg.OUTPUT_DIR if cfg is not None else None)
+        exit_with(error)
     if trainer is not None:
         results = trainer.train()
     show("Results", results)

@@ -96,7 +96,7 @@ class TrainLoop(SimpleTrainer):
         bad_ranks = np.flatnonzero(~finite.all(axis=1))
         bad_terms = [
             f"{name} ({column[~np.isfinite(column)][0]})"
-            for name, column in zip(names, values.T)
+            for name, column in zip(names, values.T, strict=True)
             if not np.isfinite(column).all()
         ]
         images = ", ".join(name for rank in bad_ranks for name in files_by_rank[rank])
@@ -115,7 +115,7 @@ class TrainLoop(SimpleTrainer):
         means = values[:, :-1].mean(axis=0, dtype=np.float64).tolist()
         storage.put_scalar("total_loss", sum(means))
         if len(names) > 1:
-            storage.put_scalars(**dict(zip(names, means)))
+            storage.put_scalars(**dict(zip(names, means, strict=True)))
 
     def state_dict(self) -> dict[str, Any]:
         """Optimizer, gradient scaler and iteration."""

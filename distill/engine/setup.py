@@ -6,7 +6,6 @@ import argparse
 import logging
 import os
 import sys
-import traceback
 from pathlib import Path
 
 import torch
@@ -86,19 +85,19 @@ def set_up(args: argparse.Namespace) -> CfgNode:
     return cfg
 
 
-def exit_with(error: Exception, output_dir: str | None) -> None:
-    """Ends the program with status 2 and one sentence; the traceback goes to the log alone.
+def exit_with(error: Exception) -> None:
+    """Ends the program with status 2 and one sentence; the traceback goes to the log file alone.
 
     Args:
         error: what went wrong.
-        output_dir: the run directory, or None where there is none yet.
     """
-    if output_dir and os.path.isdir(output_dir):
-        for name in ("detectron2", "distill"):
-            for handler in logging.getLogger(name).handlers:
-                handler.flush()
-        with open(os.path.join(output_dir, "log.txt"), "a", encoding="utf-8") as log:
-            traceback.print_exception(error, file=log)
+    logger = logging.getLogger("distill")
+    trace = (type(error), error, error.__traceback__)
+    record = logger.makeRecord(logger.name, logging.ERROR, __file__, 0, str(error), (), trace)
+    for handler in logger.handlers:
+        # The console's handler has a stream too, but not one of a file's name.
+        if os.path.isfile(str(getattr(getattr(handler, "stream", None), "name", ""))):
+            handler.handle(record)
     if comm.is_main_process():
         print(f"error: {error}", file=sys.stderr)
     sys.exit(2)

@@ -22,6 +22,7 @@ from distill.engine.evaluation import build_evaluator
 from distill.engine.hooks import RepeatablePreciseBN, StudentCheckpoints
 from distill.engine.loop import TrainLoop
 from distill.engine.precision import autocast_dtype
+from distill.engine.results import RunResults, TrainingClock
 from distill.engine.run_files import start_run_files
 from distill.engine.solver import build_optimizer
 from distill.engine.teacher_evaluation import TeacherInStudentClasses, teacher_test_config
@@ -111,7 +112,7 @@ class Trainer(DefaultTrainer):
     def _apply_schedule(self) -> None:
         """Sets the next learning rates, which a changed SOLVER.MAX_ITER may have changed."""
         rates = self.scheduler.get_lr()
-        for group, rate in zip(self.optimizer.param_groups, rates):
+        for group, rate in zip(self.optimizer.param_groups, rates, strict=True):
             group["lr"] = rate
 
     def train(self) -> dict[str, Any]:
@@ -123,13 +124,15 @@ class Trainer(DefaultTrainer):
     def build_hooks(self) -> list[hooks.HookBase]:
         """Timing, schedule, batch statistics, checkpoints, evaluation, writing, in this order."""
         cfg = self.cfg
-        result = [hooks.IterationTimer(), hooks.LRScheduler()]
+        clock = TrainingClock()
+        result = [clock, hooks.IterationTimer(), hooks.LRScheduler()]
         if cfg.TEST.PRECISE_BN.ENABLED:
             result.append(self._build_precise_bn())
         if comm.is_main_process():
             period = cfg.SOLVER.CHECKPOINT_PERIOD
             result.append(StudentCheckpoints(self.checkpointer, self.student, period))
         result.append(hooks.EvalHook(cfg.TEST.EVAL_PERIOD, self._evaluate))
+        result.append(RunResults(clock))
         if comm.is_main_process():
             result.append(hooks.PeriodicWriter(self.build_writers(), period=20))
         return result

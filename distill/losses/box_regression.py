@@ -5,6 +5,7 @@ Source: task-adaptive regularisation, arXiv 2006.13108, equation 5, from a secon
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 __all__ = ["gated_box_regression"]
@@ -24,5 +25,8 @@ def gated_box_regression(
     Returns:
         float32 scalar; 0 where the deltas are equal or the gate admits nothing.
     """
-    distance = (student_deltas.float() - teacher_deltas.detach().float()).abs().sum(1)
-    return (distance * gate.detach().float()).sum() / num_foreground.clamp(min=1)
+    student = student_deltas.float()
+    gate = gate.detach().float()
+    # Selected, not multiplied by zero, as deltas that overflowed would give NaN.
+    target = torch.where(gate[:, None] > 0, teacher_deltas.detach().float(), student.detach())
+    return ((student - target).abs().sum(1) * gate).sum() / num_foreground.clamp(min=1)

@@ -13,7 +13,9 @@ __all__ = ["build_adapters"]
 _KERNELS = {"conv3x3": 3, "conv1x1": 1}
 
 
-def build_adapters(kind: str, levels: Iterable[Level], key: str, std: float = 1e-4) -> nn.ModuleDict:
+def build_adapters(
+    kind: str, levels: Iterable[Level], key: str, std: float = 1e-4
+) -> nn.ModuleDict:
     """One adapter a level, by the name of the student's level.
 
     Args:
@@ -39,9 +41,7 @@ def build_adapters(kind: str, levels: Iterable[Level], key: str, std: float = 1e
             adapters[level.student] = nn.Identity()
             continue
         size = _KERNELS[kind]
-        layer = nn.Conv2d(
-            level.student_channels, level.teacher_channels, size, padding=size // 2
-        )
+        layer = nn.Conv2d(level.student_channels, level.teacher_channels, size, padding=size // 2)
         nn.init.normal_(layer.weight, std=std)
         nn.init.zeros_(layer.bias)
         adapters[level.student] = layer

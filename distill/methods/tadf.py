@@ -168,7 +168,9 @@ class TADF(Method):
 
         def picture():  # noqa: ANN202 (an array; NumPy is not imported here)
             mask = masks[0][0, 0] if masks else None
-            return draw_regions(student.batched_inputs[0], mask, self.levels[0].stride, regions, gates)
+            return draw_regions(
+                student.batched_inputs[0], mask, self.levels[0].stride, regions, gates
+            )
 
         return MethodOutput(losses, diagnostics, picture)
 
@@ -198,7 +200,9 @@ class TADF(Method):
         level = assign_boxes_to_levels(
             [boxes], exponents[0], exponents[-1], self.canonical_box_size, 4
         )
-        return level.view(truth.valid.shape)
+        # Where the levels leave a stride out, its boxes go to the next coarser one.
+        present = torch.tensor(exponents, device=level.device)
+        return torch.searchsorted(present, level + exponents[0]).view(truth.valid.shape)
 
     def _classification_gate(self, regions: SharedProposals) -> Tensor:
         """(P,) bool: where the teacher's scores are borrowed, among the foreground."""

@@ -1,0 +1,180 @@
+"""An experiment as a file: which configs, with which overrides and seeds, and what needs what."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+__all__ = ["Job", "Plan", "load_plan"]
+
+
+@dataclass(frozen=True)
+class Job:
+    """One training: a run of the plan with one seed.
+
+    Attributes:
+        name: the run's name.
+        seed: the run seed.
+        config: the config file.
+        opts: KEY VALUE overrides, without SEED and OUTPUT_DIR.
+        folder: the run directory.
+        needs: ids of the jobs whose weights it uses.
+    """
+
+    name: str
+    seed: int
+    config: str
+    opts: tuple[str, ...]
+    folder: Path
+    needs: tuple[str, ...] = ()
+
+    @property
+    def id(self) -> str:
+        """Its name within the plan, and its folder below the plan's output."""
+        return f"{self.name}/seed{self.seed}"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The jobs of an experiment, those that are needed before those that need them.
+
+    Attributes:
+        output: folder of all run directories.
+        jobs: id -> job.
+        groups: title of a table -> names of its runs.
+    """
+
+    output: Path
+    jobs: dict[str, Job]
+    groups: dict[str, tuple[str, ...]] = field(default_factory=dict)
+
+    @property
+    def names(self) -> list[str]:
+        """The runs' names, in the order of the plan."""
+        return list(dict.fromkeys(job.name for job in self.jobs.values()))
+
+    def select(
+        self, names: Iterable[str] | None = None, seeds: Iterable[int] | None = None
+    ) -> list[Job]:
+        """Returns the jobs of some runs and seeds, and all that these need.
+
+        Args:
+            names: names of runs, None for all.
+            seeds: seeds, None for all; what a job needs comes with its own seed.
+
+        Raises:
+            ValueError: if the plan lacks a name, or no job has one of the seeds.
+        """
+        names = self.names if names is None else list(names)
+        for name in names:
+            if name not in self.names:
+                raise ValueError(f"The plan has no run {name}; it has {', '.join(self.names)}.")
+        seeds = None if seeds is None else set(seeds)
+        wanted: set[str] = set()
+        for job in reversed(self.jobs.values()):
+            if (job.name in names and (seeds is None or job.seed in seeds)) or job.id in wanted:
+                wanted.update({job.id, *job.needs})
+        if not wanted:
+            raise ValueError(f"No run of {', '.join(names)} has a seed of {sorted(seeds or ())}.")
+        return [job for job in self.jobs.values() if job.id in wanted]
+
+
+def load_plan(path: str | Path, output: str | Path | None = None) -> Plan:
+    """Reads a plan.
+
+    Its keys: `output`, a folder; `runs`, a list; and optionally `config`, `opts` and `seeds`, which
+    hold for every run that has none of its own (`opts` are put before the run's), and `groups`,
+    title -> names. Keys of a run: `name`; `config`; `opts`, a flat list KEY, VALUE, ...; `seeds`;
+    and `needs`, a list of jobs NAME/seedK whose weights it uses. In `opts` and `needs`, {output} and
+    {seed} are replaced. Paths are relative to the working directory. A needed run stands before
+    those that need it.
+
+    Args:
+        path: the YAML file.
+        output: a folder to take instead of the plan's.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: one sentence, if the plan is not as above.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"The plan {path} does not exist: correct its path.")
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        raise ValueError(f"{path} is not YAML: {' '.join(str(error).split())}.") from error
+    try:
+        return _parse(content, output)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+
+
+def _parse(content: Any, output: str | Path | None) -> Plan:
+    _check_keys(content, {"output", "runs"}, {"config", "opts", "seeds", "groups"}, "the plan")
+    folder = Path(output or content["output"])
+    jobs: dict[str, Job] = {}
+    for run in content["runs"]:
+        _check_keys(run, {"name"}, {"config", "opts", "seeds", "needs"}, "a run")
+        for job in _jobs_of(run, content, folder):
+            if job.id in jobs:
+                raise ValueError(f"{job.id} is there twice; give every run a name of its own.")
+            for need in job.needs:
+                if need not in jobs:
+                    raise ValueError(
+                        f"{job.id} needs {need}, which is no run and seed before it; write "
+                        "NAME/seedK, and the needed run first."
+                    )
+            jobs[job.id] = job
+    plan = Plan(folder, jobs)
+    for title, names in (content.get("groups") or {}).items():
+        for name in names:
+            if name not in plan.names:
+                raise ValueError(f"the group {title!r} has {name}, which is no run.")
+        plan.groups[str(title)] = tuple(names)
+    return plan
+
+
+def _jobs_of(run: dict[str, Any], defaults: dict[str, Any], output: Path) -> list[Job]:
+    name = str(run["name"])
+    config = run.get("config", defaults.get("config"))
+    if not config:
+        raise ValueError(f"the run {name} has no config.")
+    opts = [*(defaults.get("opts") or []), *(run.get("opts") or [])]
+    if len(opts) % 2:
+        raise ValueError(f"the opts of {name} are not pairs of KEY and VALUE: {opts}.")
+    for key in opts[::2]:
+        if key in ("SEED", "OUTPUT_DIR"):
+            raise ValueError(f"the opts of {name} set {key}, which `seeds` and `output` do.")
+    seeds = run.get("seeds", defaults.get("seeds"))
+    if not isinstance(seeds, list) or not all(isinstance(s, int) and s >= 0 for s in seeds):
+        raise ValueError(f"the seeds of {name} are no list of numbers from 0: {seeds}.")
+
+    def resolve(value: Any, seed: int) -> str:
+        return str(value).replace("{output}", str(output)).replace("{seed}", str(seed))
+
+    return [
+        Job(
+            name=name,
+            seed=seed,
+            config=str(config),
+            opts=tuple(resolve(value, seed) for value in opts),
+            folder=output / name / f"seed{seed}",
+            needs=tuple(resolve(need, seed) for need in run.get("needs") or ()),
+        )
+        for seed in seeds
+    ]
+
+
+def _check_keys(content: Any, required: set[str], optional: set[str], what: str) -> None:
+    if not isinstance(content, dict):
+        raise ValueError(f"{what} is no mapping.")
+    missing = required - content.keys()
+    unknown = content.keys() - required - optional
+    if missing or unknown:
+        problem = f"lacks {sorted(missing)}" if missing else f"has unknown keys {sorted(unknown)}"
+        raise ValueError(f"{what} {problem}; it takes {sorted(required | optional)}.")

@@ -1,0 +1,79 @@
+"""Detectron2's FCOS from a YAML config; Detectron2 itself builds it from Python configs only."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from detectron2.config import CfgNode, configurable
+from detectron2.modeling import META_ARCH_REGISTRY, build_backbone
+from detectron2.modeling.meta_arch.fcos import FCOS, FCOSHead
+
+__all__ = ["ConfigurableFCOS", "add_fcos_config"]
+
+
+def add_fcos_config(cfg: CfgNode) -> None:
+    """Adds the keys of FCOS to a Detectron2 config, in place.
+
+    Args:
+        cfg: a config made by ``detectron2.config.get_cfg()``.
+    """
+    fcos = cfg.MODEL.FCOS = CfgNode()
+    fcos.NUM_CLASSES = 80
+    # Levels of the backbone that the head reads.
+    fcos.IN_FEATURES = ("p3", "p4", "p5", "p6", "p7")
+    # Convolutions of each branch of the head, and their normalisation.
+    fcos.NUM_CONVS = 4
+    fcos.NORM = "GN"
+    # Score that all classes start with.
+    fcos.PRIOR_PROB = 0.01
+    # Radius, in strides, around an object's centre within which points are positive.
+    fcos.CENTER_SAMPLING_RADIUS = 1.5
+    fcos.FOCAL_LOSS_ALPHA = 0.25
+    fcos.FOCAL_LOSS_GAMMA = 2.0
+    # Detections below this geometric mean of class score and centerness are dropped.
+    fcos.SCORE_THRESH_TEST = 0.2
+    fcos.TOPK_CANDIDATES_TEST = 1000
+    fcos.NMS_THRESH_TEST = 0.6
+
+
+@META_ARCH_REGISTRY.register()
+class ConfigurableFCOS(FCOS):
+    """FCOS (arXiv 1904.01355), built from MODEL.FCOS."""
+
+    @configurable
+    def __init__(self, **arguments: Any) -> None:
+        """Builds FCOS.
+
+        Args:
+            arguments: those of Detectron2's FCOS.
+        """
+        super().__init__(**arguments)
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
+        """The arguments from MODEL.FCOS and what is common to all detectors."""
+        node = cfg.MODEL.FCOS
+        backbone = build_backbone(cfg)
+        shapes = [backbone.output_shape()[name] for name in node.IN_FEATURES]
+        head = FCOSHead(
+            input_shape=shapes,
+            num_classes=node.NUM_CLASSES,
+            conv_dims=[shapes[0].channels] * node.NUM_CONVS,
+            prior_prob=node.PRIOR_PROB,
+            norm=node.NORM,
+        )
+        return {
+            "backbone": backbone,
+            "head": head,
+            "head_in_features": list(node.IN_FEATURES),
+            "num_classes": node.NUM_CLASSES,
+            "center_sampling_radius": node.CENTER_SAMPLING_RADIUS,
+            "focal_loss_alpha": node.FOCAL_LOSS_ALPHA,
+            "focal_loss_gamma": node.FOCAL_LOSS_GAMMA,
+            "test_score_thresh": node.SCORE_THRESH_TEST,
+            "test_topk_candidates": node.TOPK_CANDIDATES_TEST,
+            "test_nms_thresh": node.NMS_THRESH_TEST,
+            "max_detections_per_image": cfg.TEST.DETECTIONS_PER_IMAGE,
+            "pixel_mean": cfg.MODEL.PIXEL_MEAN,
+            "pixel_std": cfg.MODEL.PIXEL_STD,
+        }

@@ -1,0 +1,80 @@
+#!/usr/bin/env python
+"""Measures time and memory of a training step: student alone, teacher, distilled student.
+
+Random weights and images: run it from the repository's root, it needs no data. Examples:
+
+    benchmark.py
+    benchmark.py --pair r50 --device cuda --rounds 50 --breakdown
+    benchmark.py --pair digits --json output/benchmark.json DISTILL.TADF.CLS_WEIGHT 0
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import platform
+from pathlib import Path
+
+import torch
+
+from distill.benchmark import CLOCKS, PAIRS, format_result, measure_pair
+from distill.engine import exit_with
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line's parser."""
+    result = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    result.add_argument("--pair", choices=[*PAIRS, "all"], default="all")
+    result.add_argument("--rounds", type=int, default=7, help="measured rounds")
+    result.add_argument("--threads", type=int, default=torch.get_num_threads())
+    result.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    result.add_argument("--clock", choices=CLOCKS, default="wall", help="cpu: processor time")
+    result.add_argument("--image-size", type=int, help="pixels, instead of the pair's")
+    result.add_argument("--batch-size", type=int, help="images, instead of the pair's")
+    result.add_argument("--breakdown", action="store_true", help="list parts of a distilled step")
+    result.add_argument("--no-memory", action="store_true", help="measure the time only")
+    result.add_argument("--json", type=Path, help="file for the results")
+    result.add_argument("opts", nargs="*", help="KEY VALUE overrides of the config")
+    return result
+
+
+def main(args: argparse.Namespace) -> None:
+    """Measures the pairs one by one and prints each as it is done."""
+    torch.set_num_threads(args.threads)
+    changes = {"image_size": args.image_size, "batch_size": args.batch_size}
+    changes = {key: value for key, value in changes.items() if value}
+    results = []
+    for name in PAIRS if args.pair == "all" else [args.pair]:
+        pair = dataclasses.replace(PAIRS[name], overrides=tuple(args.opts), **changes)
+        try:
+            result = measure_pair(
+                name,
+                pair,
+                rounds=args.rounds,
+                device=args.device,
+                threads=args.threads,
+                clock=args.clock,
+                memory=not args.no_memory,
+                breakdown=args.breakdown,
+            )
+        except (ValueError, FileNotFoundError) as error:
+            exit_with(error, None)
+        results.append(result)
+        print(format_result(result), end="\n\n", flush=True)
+    if args.json:
+        report = {
+            "device": torch.cuda.get_device_name() if args.device != "cpu" else "cpu",
+            "threads": args.threads,
+            "torch": torch.__version__,
+            "python": platform.python_version(),
+            "pairs": results,
+        }
+        args.json.parent.mkdir(parents=True, exist_ok=True)
+        args.json.write_text(json.dumps(report, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main(parser().parse_args())
