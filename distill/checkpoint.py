@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pickle
 import re
+import urllib.error
 from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
@@ -84,6 +85,11 @@ class SafeCheckpointer(DetectionCheckpointer):
             raise FileNotFoundError(f"The checkpoint {path} does not exist: correct its path.")
         try:
             return super().load(path, *args, **kwargs)
+        except urllib.error.URLError as error:
+            raise CheckpointError(
+                f"{path} could not be downloaded ({error.reason}): download it elsewhere and give "
+                "the file's path instead."
+            ) from error
         finally:
             # Detectron2's main branch would refuse every later load after one that failed.
             if hasattr(self, "_parsed_url_during_load"):

@@ -10,7 +10,7 @@ from detectron2.config import CfgNode
 from detectron2.data import MetadataCatalog
 from torch import Tensor, nn
 
-__all__ = ["class_names", "map_classes", "num_classes"]
+__all__ = ["class_names", "map_classes", "num_classes", "teacher_class_names"]
 
 
 def class_names(cfg: CfgNode) -> tuple[str, ...]:
@@ -19,6 +19,26 @@ def class_names(cfg: CfgNode) -> tuple[str, ...]:
         return ()
     metadata = MetadataCatalog.get(cfg.DATASETS.TRAIN[0])
     return tuple(metadata.get("thing_classes", None) or ())
+
+
+def teacher_class_names(cfg: CfgNode, teacher_cfg: CfgNode, count: int) -> tuple[str, ...]:
+    """The teacher's class names: DISTILL.TEACHER.CLASSES, or those of its training dataset.
+
+    Args:
+        cfg: the student's config.
+        teacher_cfg: the teacher's.
+        count: number of classes that the teacher predicts.
+
+    Raises:
+        ValueError: if DISTILL.TEACHER.CLASSES is given with another number of names.
+    """
+    given = tuple(cfg.DISTILL.TEACHER.CLASSES)
+    if given and len(given) != count:
+        raise ValueError(
+            f"DISTILL.TEACHER.CLASSES has {len(given)} names, but the teacher predicts {count} "
+            "classes; name each of them, in the teacher's order"
+        )
+    return given or class_names(teacher_cfg)
 
 
 def num_classes(model: nn.Module) -> int:

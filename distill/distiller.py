@@ -11,7 +11,7 @@ from detectron2.modeling import META_ARCH_REGISTRY
 from detectron2.utils.events import EventStorage, get_event_storage
 from torch import Tensor, nn
 
-from distill.classes import class_names, map_classes, num_classes
+from distill.classes import class_names, map_classes, num_classes, teacher_class_names
 from distill.config import student_config
 from distill.levels import match_levels
 from distill.methods import Method, MethodOutput, build_methods
@@ -93,11 +93,12 @@ class Distiller(nn.Module):
         if any("roi" in method.requires for method in methods):
             for method in methods:
                 _check_signals(method, student, teacher.model)
+            count = num_classes(teacher.model)
             teacher.class_map = map_classes(
                 class_names(cfg),
-                tuple(cfg.DISTILL.TEACHER.CLASSES) or class_names(teacher.cfg),
+                teacher_class_names(cfg, teacher.cfg, count),
                 num_classes(student),
-                num_classes(teacher.model),
+                count,
             )
         return {**built, "teacher": teacher, "methods": methods}
 

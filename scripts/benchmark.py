@@ -61,7 +61,7 @@ def main(args: argparse.Namespace) -> None:
                 breakdown=args.breakdown,
             )
         except (ValueError, FileNotFoundError) as error:
-            exit_with(error, None)
+            exit_with(error)
         results.append(result)
         print(format_result(result), end="\n\n", flush=True)
     if args.json:

@@ -7,7 +7,7 @@ import logging
 import pytest
 import tiny
 
-from distill.classes import class_names, map_classes, num_classes
+from distill.classes import class_names, map_classes, num_classes, teacher_class_names
 
 
 def test_equal_names_in_equal_order_need_no_map() -> None:
@@ -48,3 +48,12 @@ def test_the_number_of_classes_is_known_of_every_detector() -> None:
         tiny.build_fcos(),
     ):
         assert num_classes(model) == tiny.NUM_CLASSES
+
+
+def test_given_names_must_name_every_class_of_the_teacher() -> None:
+    teacher = tiny.rcnn_cfg(DATASETS__TRAIN=("tiny_cab",))
+    for given, expected in (((), ("cow", "ant", "bee")), (("x", "y", "z"), ("x", "y", "z"))):
+        cfg = tiny.rcnn_cfg(DISTILL__TEACHER__CLASSES=given)
+        assert teacher_class_names(cfg, teacher, 3) == expected
+    with pytest.raises(ValueError, match="DISTILL.TEACHER.CLASSES has 3 names.* predicts 4"):
+        teacher_class_names(cfg, teacher, 4)

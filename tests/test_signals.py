@@ -108,7 +108,7 @@ def test_boxes_are_those_that_were_pooled_where_training_replaces_them() -> None
     nn.init.constant_(model.roi_heads.box_predictor.bbox_pred.bias, 2.0)
     seen, _ = recorded(model, tiny.batch())
     replaced = [x.proposal_boxes.tensor for x in seen.sampled]
-    assert not any(torch.equal(a, b.tensor) for a, b in zip(replaced, seen.roi_boxes))
+    assert not any(torch.equal(a, b.tensor) for a, b in zip(replaced, seen.roi_boxes, strict=True))
     assert torch.equal(seen.run_roi_head(seen.roi_boxes).scores, seen.roi_outputs.scores)
 
 
@@ -117,7 +117,8 @@ def test_ground_truth_is_padded_to_the_fullest_image() -> None:
     truth = GroundTruth.from_inputs(inputs, torch.device("cpu"))
     assert truth.valid.tolist() == [[True, False], [True, True], [False, False]]
     assert truth.boxes.shape == (3, 2, 4)
-    assert torch.equal(truth.boxes[truth.valid], torch.cat([x["instances"].gt_boxes.tensor for x in inputs]))
+    boxes = torch.cat([x["instances"].gt_boxes.tensor for x in inputs])
+    assert torch.equal(truth.boxes[truth.valid], boxes)
     assert truth.classes.tolist() == [[0, 0], [0, 1], [0, 0]]
     assert not truth.boxes[~truth.valid].any()
 

@@ -14,6 +14,7 @@ from detectron2.utils.events import EventStorage
 from torch import nn
 
 from distill import Distiller
+from distill.schedules import Schedule
 from distill.teacher import FrozenTeacher
 
 
@@ -50,7 +51,8 @@ def test_the_teacher_is_in_none_of_the_modules_lists() -> None:
     assert hidden and not hidden & tensors(model)
     assert not any(x is model.teacher.model for _, x in model.named_modules())
     assert not any("teacher" in key for key in model.state_dict())
-    adapters = {f"distill.TADF.adapters.{p}.{x}" for p in ("p2", "p3", "p4") for x in ("weight", "bias")}
+    parts = [f"{level}.{name}" for level in ("p2", "p3", "p4") for name in ("weight", "bias")]
+    adapters = {f"distill.TADF.adapters.{part}" for part in parts}
     assert set(model.state_dict()) == set(model.student.state_dict()) | adapters
 
 
@@ -150,8 +152,6 @@ def test_a_distilled_step_runs_the_teacher_no_deeper_than_its_terms(
 
 
 def test_a_step_with_factor_0_does_not_run_the_teacher() -> None:
-    from distill.schedules import Schedule
-
     model = tiny.default_pair(schedule=Schedule("linear", max_iter=5))
     calls = count_calls(model.teacher.model)
     with EventStorage(start_iter=5):
@@ -190,7 +190,7 @@ def test_signals_are_constants_and_equal_the_detectors_own_computation() -> None
     assert all(torch.equal(signals.features[k], features[k]) for k in features)
     outputs = signals.run_roi_head(boxes)
     assert torch.equal(outputs.scores, scores) and torch.equal(outputs.deltas, deltas)
-    for mine, own in zip(signals.proposals, proposals):
+    for mine, own in zip(signals.proposals, proposals, strict=True):
         assert torch.equal(mine.proposal_boxes.tensor, own.proposal_boxes.tensor)
     assert not outputs.scores.requires_grad and not signals.features["p2"].requires_grad
 

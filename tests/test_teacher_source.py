@@ -105,7 +105,7 @@ def test_weights_that_lack_keys_are_refused_unless_allowed(
     state = torch.load(reference[WEIGHTS], weights_only=True)["model"]
     del state["roi_heads.box_predictor.cls_score.weight"]
     torch.save({"model": state}, reference[WEIGHTS])
-    with pytest.raises(ValueError, match=r"covers 9\d\.\d % .*cls_score.weight.*ALLOW_PARTIAL") as e:
+    with pytest.raises(ValueError, match=r"covers 9\d\.\d % .*cls_score.*ALLOW_PARTIAL") as e:
         teacher_of(reference)
     assert one_sentence(str(e.value))
     with caplog.at_level(logging.WARNING):
@@ -134,9 +134,7 @@ def test_weights_of_another_architecture_are_refused(
 def test_the_weights_of_a_retinanet_do_not_make_a_faster_rcnn(
     reference: dict[str, Any], tmp_path: Path
 ) -> None:
-    other = tiny.save_teacher(
-        tmp_path / "other", tiny.retinanet_cfg(MODEL__FPN__OUT_CHANNELS=12)
-    )
+    other = tiny.save_teacher(tmp_path / "other", tiny.retinanet_cfg(MODEL__FPN__OUT_CHANNELS=12))
     with pytest.raises(ValueError, match="belong together"):
         teacher_of(reference, **{WEIGHTS: other[WEIGHTS]})
 

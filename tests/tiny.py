@@ -202,7 +202,8 @@ def example(
     instances.gt_boxes = Boxes(table)
     instances.gt_classes = torch.arange(len(table)) % NUM_CLASSES
     masks = torch.zeros(len(table), height, width, dtype=torch.bool)
-    for mask, (x0, y0, x1, y1) in zip(masks, table.clamp(min=0).round().int().tolist()):
+    corners = table.clamp(min=0).round().int().tolist()
+    for mask, (x0, y0, x1, y1) in zip(masks, corners, strict=True):
         mask[y0:y1, x0:x1] = True
     instances.gt_masks = BitMasks(masks)
     return {
@@ -272,3 +273,13 @@ def same_boxes() -> list[dict[str, Any]]:
     """Two images with the same boxes, so that their masks have the same sum."""
     boxes = [[8, 8, 40, 48], [30, 4, 62, 34]]
     return [example(boxes, seed=0), example(boxes, seed=1)]
+
+
+def equal(first: dict[str, Tensor], second: dict[str, Tensor]) -> bool:
+    return first.keys() == second.keys() and all(torch.equal(first[k], second[k]) for k in first)
+
+
+def config_pair(folder: Path, student: CfgNode, teacher: CfgNode, **changes: Any) -> Distiller:
+    """A Distiller from configs, its teacher saved below a folder."""
+    reference = save_teacher(folder, teacher)
+    return build(distilled(student, **reference, **changes)).train()

@@ -34,10 +34,11 @@ class StudentCheckpoints(HookBase):
         """Saves what is due."""
         iteration = self.trainer.iter
         is_last = iteration + 1 >= self.trainer.max_iter
+        if is_last:
+            # Before the resumable one: a run killed in between goes on and writes both again.
+            self.checkpointer.write("model_final", {"model": plain_weights(self.student)})
         if is_last or (self.period > 0 and (iteration + 1) % self.period == 0):
             self.checkpointer.save(f"model_{iteration:07d}", iteration=iteration)
-        if is_last:
-            self.checkpointer.write("model_final", {"model": plain_weights(self.student)})
 
 
 class RepeatablePreciseBN(hooks.PreciseBN):

@@ -43,16 +43,15 @@ def launch_training(main: Main, args: argparse.Namespace) -> None:
 def _launch_on_cpu(main: Main, args: argparse.Namespace) -> None:
     if args.num_processes * args.num_machines == 1:
         main(args)
+    elif args.num_processes == 1:
+        _worker(0, main, args, args.dist_url)
     elif args.num_machines > 1:
-        _spawn(main, args, args.dist_url)
+        spawn(_worker, nprocs=args.num_processes, args=(main, args, args.dist_url))
     else:
         # A file needs no free port.
         with tempfile.TemporaryDirectory() as folder:
-            _spawn(main, args, (Path(folder) / "rendezvous").as_uri())
-
-
-def _spawn(main: Main, args: argparse.Namespace, url: str) -> None:
-    spawn(_worker, nprocs=args.num_processes, args=(main, args, url))
+            url = (Path(folder) / "rendezvous").as_uri()
+            spawn(_worker, nprocs=args.num_processes, args=(main, args, url))
 
 
 def _worker(local_rank: int, main: Main, args: argparse.Namespace, url: str) -> None:

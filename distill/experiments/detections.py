@@ -101,6 +101,7 @@ def detect(
                         instances.pred_boxes.tensor.tolist(),
                         instances.pred_classes.tolist(),
                         instances.scores.tolist(),
+                        strict=True,
                     )
                 ]
             )

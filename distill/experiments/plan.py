@@ -89,9 +89,9 @@ def load_plan(path: str | Path, output: str | Path | None = None) -> Plan:
     Its keys: `output`, a folder; `runs`, a list; and optionally `config`, `opts` and `seeds`, which
     hold for every run that has none of its own (`opts` are put before the run's), and `groups`,
     title -> names. Keys of a run: `name`; `config`; `opts`, a flat list KEY, VALUE, ...; `seeds`;
-    and `needs`, a list of jobs NAME/seedK whose weights it uses. In `opts` and `needs`, {output} and
-    {seed} are replaced. Paths are relative to the working directory. A needed run stands before
-    those that need it.
+    and `needs`, a list of jobs NAME/seedK whose weights it uses. In `opts` and `needs`, {output}
+    and {seed} are replaced. Paths are relative to the working directory. A needed run stands
+    before those that need it.
 
     Args:
         path: the YAML file.

@@ -55,6 +55,13 @@ def _train(cfg: CfgNode, resume: bool = False) -> Trainer:
     return trainer
 
 
+def _distilled(root: Path) -> tuple[str, ...]:
+    teacher = ("DISTILL.TEACHER.CONFIG_FILE", str(root / "tiny.yaml"))
+    control = ("DISTILL.TEACHER.ALLOW_RANDOM", "True")
+    methods = ("MODEL.META_ARCHITECTURE", "Distiller", "DISTILL.METHODS", "('TADF',)")
+    return (*methods, *teacher, *control)
+
+
 def _weights(folder: Path, name: str = "model_final") -> dict[str, torch.Tensor]:
     return torch.load(folder / f"{name}.pth", weights_only=True)["model"]
 
@@ -64,9 +71,11 @@ def _assert_same(left: dict, right: dict) -> None:
     assert [key for key in left if not torch.equal(left[key], right[key])] == []
 
 
-@pytest.mark.parametrize("amp", [False, True])
-def test_a_killed_run_resumes_to_the_weights_of_one_that_was_not(tiny_coco, tmp_path, amp):
-    options = (*_SHORT, *_SCHEDULE, "SOLVER.AMP.ENABLED", str(amp))
+@pytest.mark.parametrize("kind", ["plain", "distilled in bfloat16"])
+def test_a_killed_run_resumes_to_the_weights_of_one_that_was_not(tiny_coco, tmp_path, kind):
+    options = (*_SHORT, *_SCHEDULE)
+    if kind != "plain":
+        options += ("SOLVER.AMP.ENABLED", "True", *_distilled(tiny_coco))
     killed, whole = tmp_path / "killed", tmp_path / "whole"
     _train(_config(tiny_coco, whole, *options))
 
@@ -88,6 +97,9 @@ def test_a_killed_run_resumes_to_the_weights_of_one_that_was_not(tiny_coco, tmp_
     workers = ("DATALOADER.NUM_WORKERS", "1")
     _train(_config(tiny_coco, killed, *options, *workers), resume=True)
     _assert_same(_weights(killed), _weights(whole))
+    last = _weights(whole, "model_0000005")
+    _assert_same(_weights(killed, "model_0000005"), last)
+    assert any(key.startswith("distill.") for key in last) == (kind != "plain")
     whole_optimizer, killed_optimizer = (
         torch.load(folder / "model_0000005.pth", weights_only=True)["trainer"]["_trainer"]
         for folder in (whole, killed)
@@ -199,3 +211,16 @@ def test_bfloat16_reaches_the_detector_on_a_cpu(tiny_coco, tmp_path):
 def test_a_batch_that_ranks_can_not_share_is_refused(tiny_coco, tmp_path):
     with pytest.raises(ValueError, match="SOLVER.IMS_PER_BATCH is 0"):
         Trainer(_config(tiny_coco, tmp_path, "SOLVER.IMS_PER_BATCH", "0"))
+
+
+def test_the_teacher_is_evaluated_as_itself(tiny_coco, tmp_path):
+    trained = _train(_config(tiny_coco, tmp_path / "teacher", "SOLVER.MAX_ITER", "2"))
+    weights = ("DISTILL.TEACHER.WEIGHTS", str(tmp_path / "teacher" / "model_final.pth"))
+    options = (*_distilled(tiny_coco), *weights)
+    trainer = Trainer(_config(tiny_coco, tmp_path / "student", *options))
+    expected = trained.test(trained.cfg, trained.student)["bbox"]
+    assert trainer.test_teacher()["bbox"] == pytest.approx(expected, nan_ok=True)
+    name = "inference/tiny_test/coco_instances_results.json"
+    detections = json.loads((tmp_path / "teacher" / name).read_text())
+    assert detections
+    assert json.loads((tmp_path / "student" / "teacher" / name).read_text()) == detections

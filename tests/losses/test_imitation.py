@@ -37,7 +37,7 @@ def test_equal_maps_and_an_empty_mask_give_zero_with_a_gradient() -> None:
 def test_the_gradient_is_that_of_finite_differences() -> None:
     student = torch.randn(2, 3, 3, 4, dtype=torch.float64, requires_grad=True)
     teacher, mask = torch.randn(2, 3, 3, 4), torch.rand(2, 1, 3, 4)
-    # It is float32 inside, but a quadratic's central differences are exact, so that a wide step is right.
+    # It is float32 inside, but a quadratic's central differences are exact with wide steps too.
     assert gradcheck(
         lambda x: masked_imitation(x, teacher, mask),
         (student,),

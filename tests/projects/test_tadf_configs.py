@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 import tiny
-import torch
 from detectron2 import model_zoo
 from detectron2.config import CfgNode, get_cfg
 from detectron2.data import DatasetCatalog
@@ -72,10 +71,9 @@ def test_no_two_configs_share_an_output_folder() -> None:
 def test_an_overlay_is_at_most_12_lines_over_a_student_of_configs(path: Path) -> None:
     lines = [line for line in path.read_text().splitlines() if line.strip()]
     lines = [line for line in lines if not line.lstrip().startswith("#")]
-    base, own = lines[0], lines[1:]
-    assert base.startswith("_BASE_")
-    assert len(own) <= 12
-    student = (path.parent / base.split('"')[1]).resolve()
+    assert len(lines) <= 12
+    assert lines[0].startswith("_BASE_")
+    student = (path.parent / lines[0].split('"')[1]).resolve()
     assert student.is_relative_to(ROOT / "configs") and student in MODELS
 
 
@@ -150,30 +148,27 @@ def test_without_its_images_training_says_where_to_put_them(
     assert str(tmp_path) in message
 
 
-@pytest.mark.parametrize(
-    ("key", "arguments"),
-    [
-        ("DISTILL.TEACHER.WEIGHTS", ()),
-        ("MODEL.WEIGHTS", ("--eval-only", "MODEL.WEIGHTS", "detectron2://no/R-50.pkl")),
-    ],
-)
-def test_without_a_network_training_says_which_weights_it_lacks(
-    key: str, arguments: tuple[str, ...], tiny_coco: Path, tmp_path: Path
-) -> None:
+def offline_refusal(tiny_coco: Path, tmp_path: Path, flags: list[str], opts: list[str]) -> str:
     # Nothing listens on the discard port, so a download fails at once.
     offline = dict.fromkeys(("http_proxy", "https_proxy"), "http://127.0.0.1:9")
     config = ("--config-file", str(TADF / "coco_faster_rcnn_R_50_FPN_1x.yaml"))
     data = ("DATASETS.TEST", "('coco_2017_val_100',)", "OUTPUT_DIR", str(tmp_path / "run"))
-    flags = [x for x in arguments if x.startswith("--")]
-    message = refusal(
-        *config,
-        *flags,
-        *data,
-        *(x for x in arguments if x not in flags),
-        **offline,
-        no_proxy="",
-        NO_PROXY="",
-        FVCORE_CACHE=str(tmp_path / "cache"),
-        DETECTRON2_DATASETS=str(tiny_coco),
-    )
-    assert key in message and "could not be downloaded" in message
+    folders = {"FVCORE_CACHE": str(tmp_path / "cache"), "DETECTRON2_DATASETS": str(tiny_coco)}
+    direct = {"no_proxy": "", "NO_PROXY": ""}
+    return refusal(*config, *flags, *data, *opts, **offline, **direct, **folders)
+
+
+def test_without_a_network_training_says_that_it_lacks_the_teachers_weights(
+    tiny_coco: Path, tmp_path: Path
+) -> None:
+    message = offline_refusal(tiny_coco, tmp_path, [], ["SOLVER.IMS_PER_BATCH", "2"])
+    assert "DISTILL.TEACHER.WEIGHTS: https://" in message
+    assert "could not be downloaded" in message and "set DISTILL.TEACHER.WEIGHTS to" in message
+
+
+def test_without_a_network_evaluation_says_that_it_lacks_the_students_weights(
+    tiny_coco: Path, tmp_path: Path
+) -> None:
+    weights = "detectron2://nowhere/R-50.pkl"
+    message = offline_refusal(tiny_coco, tmp_path, ["--eval-only"], ["MODEL.WEIGHTS", weights])
+    assert weights in message

@@ -41,7 +41,7 @@ def _start(root: Path, *arguments: str) -> subprocess.Popen:
 
 
 def _finish(process: subprocess.Popen) -> str:
-    output, errors = process.communicate(timeout=60)
+    output, errors = process.communicate(timeout=110)
     assert process.returncode == 0, errors
     return output
 

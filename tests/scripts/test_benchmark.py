@@ -1,0 +1,63 @@
+"""The benchmark prints a table, writes it as JSON, and follows its arguments."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import benchmark
+import pytest
+
+from distill.benchmark import VARIANTS
+
+SMALL = ["--pair", "digits", "--device", "cpu", "--threads", "1", "--rounds", "1"]
+SMALL += ["--image-size", "64", "--batch-size", "2"]
+
+
+@pytest.fixture(autouse=True)
+def _at_the_root(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(Path(__file__).parents[2])
+
+
+def run(*arguments: str) -> None:
+    benchmark.main(benchmark.parser().parse_args([*SMALL, *arguments]))
+
+
+def test_a_run_prints_and_writes_what_it_measured(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "new" / "bench.json"
+    run("--no-memory", "--breakdown", "--json", str(file))
+    report = json.loads(file.read_text())
+    assert report["device"] == "cpu" and report["threads"] == 1
+    (result,) = report["pairs"]
+    assert (result["image_size"], result["batch_size"], result["rounds"]) == (64, 2, 1)
+    assert set(result["seconds"]) == set(VARIANTS)
+    assert "peak_mib" not in result
+    seconds = {name: spread["median"] for name, spread in result["seconds"].items()}
+    assert min(seconds.values()) > 0
+    for key, teacher in (("ratio", "teacher"), ("ratio_to_backbone", "teacher_backbone")):
+        for name, ratio in result[key].items():
+            assert ratio["min"] == ratio["max"] == ratio["median"]
+            expected = seconds[name] / (seconds["student"] + seconds[teacher])
+            assert ratio["median"] == pytest.approx(expected)
+    printed = capsys.readouterr().out
+    assert "2 images of 64x64 pixels" in printed
+    assert f"{result['ratio']['distilled']['median']:.2f}" in printed
+    assert all(name in printed for name in (*seconds, *result["breakdown_seconds"]))
+
+
+def test_overrides_reach_the_distilled_step(tmp_path: Path) -> None:
+    parts = []
+    for opts in ([], ["DISTILL.TADF.CLS_WEIGHT", "0.0", "DISTILL.TADF.REG_WEIGHT", "0.0"]):
+        run("--no-memory", "--breakdown", "--json", str(tmp_path / "x.json"), *opts)
+        report = json.loads((tmp_path / "x.json").read_text())
+        parts.append(set(report["pairs"][0]["breakdown_seconds"]))
+    assert parts[0] - parts[1] == {"teacher ROI pooling", "teacher box head"}
+
+
+def test_a_wrong_override_is_one_sentence(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as left:
+        run("--no-memory", "DISTILL.TADF.NOTHING", "1")
+    assert left.value.code == 2
+    assert "DISTILL.TADF.NOTHING" in capsys.readouterr().err.splitlines()[-1]
