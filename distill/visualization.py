@@ -13,6 +13,8 @@ from distill.proposals import SharedProposals
 
 __all__ = ["draw_regions"]
 
+# Pixels that the shorter side of a panel has at least, roughly.
+_LEGIBLE = 400
 # Proposals on which nothing, only scores, only boxes, or both are borrowed.
 _COLORS = {(0, 0): "gray", (1, 0): "orange", (0, 1): "deepskyblue", (1, 1): "lime"}
 
@@ -37,7 +39,7 @@ def draw_regions(
         gates: (P,) bool by "cls" and "box", where these terms are on.
 
     Returns:
-        (H, 2 W, 3) uint8 RGB.
+        (s H, 2 s W, 3) uint8 RGB, with a whole-number scale s of 1 or more.
     """
     # Imported here as it needs OpenCV, which training without pictures does not.
     from detectron2.utils.visualizer import Visualizer
@@ -55,8 +57,10 @@ def draw_regions(
             np.uint8
         )
     truth = example["instances"].gt_boxes.tensor.cpu().numpy()
-    panels = [Visualizer(left).overlay_instances(boxes=truth).get_image()]
-    panel = Visualizer(image)
+    # Small images are enlarged, so that the lines don't hide what they surround.
+    scale = max(1, _LEGIBLE // min(image.shape[:2]))
+    panels = [Visualizer(left, scale=scale).overlay_instances(boxes=truth).get_image()]
+    panel = Visualizer(image, scale=scale)
     if regions is not None:
         shown = (regions.image_index == 0) & regions.foreground
         off = torch.zeros_like(shown)

@@ -6,12 +6,19 @@ import subprocess
 import sys
 
 import numpy as np
+import pytest
 import tiny
 import torch
 
 from distill.proposals import SharedProposals
 from distill.signals import RoiOutputs
 from distill.visualization import draw_regions
+
+
+@pytest.fixture(autouse=True)
+def _original_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pictures pixel by pixel; small images are otherwise enlarged."""
+    monkeypatch.setattr("distill.visualization._LEGIBLE", 1)
 
 
 def grey(size: tuple[int, int], boxes: list[list[float]]) -> dict:
@@ -99,3 +106,8 @@ def test_the_library_imports_without_opencv() -> None:
     code = "import sys; sys.modules['cv2'] = None; import distill; print(distill.__version__)"
     done = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True)
     assert done.returncode == 0, done.stderr.decode()
+
+
+def test_small_images_are_enlarged_by_a_whole_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("distill.visualization._LEGIBLE", 200)
+    assert draw_regions(grey((64, 90), []), None, 4, None, {}).shape == (192, 540, 3)

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from detectron2.config import CfgNode
 
-from distill.classes import class_names, map_classes, num_classes
+from distill.classes import class_names, map_classes, num_classes, teacher_class_names
 from distill.teacher import FrozenTeacher
 
 __all__ = ["TeacherInStudentClasses", "teacher_test_config"]
@@ -27,7 +27,7 @@ class TeacherInStudentClasses:
         self.teacher = teacher
         names = class_names(cfg)
         number = num_classes(teacher.model)
-        teacher_names = tuple(cfg.DISTILL.TEACHER.CLASSES) or class_names(teacher.cfg)
+        teacher_names = teacher_class_names(cfg, teacher.cfg, number)
         columns = map_classes(names, teacher_names, len(names) or number, number)
         self.student_class: torch.Tensor | None = None
         if columns is not None:

@@ -179,30 +179,32 @@ class TADF(Method):
     ) -> tuple[list[Tensor], Tensor]:
         """The mask of every level, (N, 1, H, W) each, and the mean of the levels' losses."""
         truth = student.ground_truth
-        assigned = self._assign(truth)
         masks, terms = [], []
-        for index, level in enumerate(self.levels):
+        for level, valid in zip(self.levels, self._assign(truth), strict=True):
             adapted = self.adapters[level.student](student.features[level.student])
             mine, other = common_region(adapted, teacher.features[level.teacher])
-            valid = truth.valid if assigned is None else truth.valid & (assigned == index)
             mask = gaussian_box_masks(truth.boxes, valid, mine.shape[-2:], level.stride)
             masks.append(mask)
             terms.append(masked_imitation(mine, other, mask))
         return masks, torch.stack(terms).mean()
 
-    def _assign(self, truth: GroundTruth) -> Tensor | None:
-        """Index among the levels, (N, G), that each box's area belongs on; None for all."""
+    def _assign(self, truth: GroundTruth) -> list[Tensor]:
+        """(N, G) bool for every level: which boxes are imitated on it."""
         if self.canonical_box_size is None:
-            return None
+            return [truth.valid] * len(self.levels)
         # 224 pixels belong on stride 16 (level 4) in Detectron2; log2 of the stride is the level.
         exponents = [level.stride.bit_length() - 1 for level in self.levels]
         boxes = Boxes(truth.boxes.flatten(0, 1))
-        level = assign_boxes_to_levels(
+        wanted = assign_boxes_to_levels(
             [boxes], exponents[0], exponents[-1], self.canonical_box_size, 4
         )
+        wanted = (wanted + exponents[0]).view(truth.valid.shape)
         # Where the levels leave a stride out, its boxes go to the next coarser one.
-        present = torch.tensor(exponents, device=level.device)
-        return torch.searchsorted(present, level + exponents[0]).view(truth.valid.shape)
+        finer = [exponents[0] - 1, *exponents]
+        return [
+            truth.valid & (wanted > below) & (wanted <= own)
+            for below, own in zip(finer, exponents, strict=False)
+        ]
 
     def _classification_gate(self, regions: SharedProposals) -> Tensor:
         """(P,) bool: where the teacher's scores are borrowed, among the foreground."""
@@ -253,5 +255,5 @@ def _comparable_deltas(regions: SharedProposals) -> tuple[Tensor, Tensor]:
                 student.box_transform.weights, teacher.box_transform.weights, strict=True
             )
         ]
-        deltas = deltas * torch.tensor(ratio, device=deltas.device)
+        deltas = deltas * torch.tensor(ratio).to(deltas.device, non_blocking=True)
     return student.class_deltas(classes), deltas

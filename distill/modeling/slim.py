@@ -6,6 +6,8 @@ enough to be trained from scratch on a CPU.
 
 from __future__ import annotations
 
+import itertools
+
 import torch
 from detectron2.config import CfgNode
 from detectron2.layers import CNNBlockBase, Conv2d, ShapeSpec, get_norm
@@ -122,14 +124,14 @@ def _build_resnet(cfg: CfgNode, input_shape: ShapeSpec, out_features: list[str])
             f"of MODEL.SLIM.STAGE_CHANNELS {tuple(slim.STAGE_CHANNELS)}."
         )
     # Detectron2's BasicBlock has no shortcut convolution, and so cannot stride, at equal channels.
-    if any(before == after for before, after in zip(channels, channels[1:])):
+    if any(before == after for before, after in itertools.pairwise(channels)):
         raise ValueError(
             f"MODEL.SLIM.STEM_CHANNELS and STAGE_CHANNELS {channels} must change from each stage "
             "to the next."
         )
     stages = [
         _make_stage(before, after, blocks, slim.NORM)
-        for before, after, blocks in zip(channels, channels[1:], slim.BLOCKS)
+        for (before, after), blocks in zip(itertools.pairwise(channels), slim.BLOCKS, strict=True)
     ]
     stem = SlimStem(input_shape.channels, slim.STEM_CHANNELS, slim.NORM)
     return ResNet(

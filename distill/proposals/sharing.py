@@ -109,7 +109,7 @@ def _sample(
     heads: nn.Module, proposals: list[Instances], inputs: Sequence[dict]
 ) -> list[Instances]:
     """Samples and labels proposals as the student's ROI head does, without its log entries."""
-    targets = [x["instances"].to(p.proposal_boxes.device) for x, p in zip(inputs, proposals)]
+    targets = [x["instances"].to(proposals[0].proposal_boxes.device) for x in inputs]
     with torch.no_grad(), EventStorage():
         return heads.label_and_sample_proposals(proposals, targets)
 

@@ -96,7 +96,9 @@ def test_held_out_digits_and_photographs_never_occur_in_training() -> None:
     parts = [SPLITS[name] for name in ("digits_train", "digits_val", "digits_test")]
     loaded = [load_sources(part.digits, part.photos) for part in parts]
     assert sum(len(part.labels) for part in loaded) == 1797
-    for (one, one_sources), (two, two_sources) in itertools.combinations(zip(parts, loaded), 2):
+    for (one, one_sources), (two, two_sources) in itertools.combinations(
+        zip(parts, loaded, strict=True), 2
+    ):
         assert not set(range(*one.digits)) & set(range(*two.digits))
         assert not set(one.photos) & set(two.photos)
         pixels = {photo.tobytes() for photo in one_sources.photos}
