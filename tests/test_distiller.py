@@ -216,4 +216,4 @@ def test_a_picture_is_put_in_every_visualisation_period() -> None:
             storage.clear_images()
             storage.step()
     assert [i for i, _ in shown] == [0, 2]
-    assert {(x.shape, str(x.dtype)) for _, x in shown} == {((3, 48, 128), "uint8")}
+    assert {(x.shape, str(x.dtype)) for _, x in shown} == {((3, 8 * 48, 8 * 128), "uint8")}
