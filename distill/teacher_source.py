@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 
+import yaml
 from detectron2 import model_zoo
 from detectron2.config import CfgNode, get_cfg
 from detectron2.utils.file_io import PathManager
@@ -33,13 +35,7 @@ def build_teacher_config(cfg: CfgNode) -> CfgNode:
             "the teacher's YAML file or to model_zoo://<config path>"
         )
     if reference.startswith(_ZOO):
-        try:
-            path = model_zoo.get_config_file(reference[len(_ZOO) :])
-        except RuntimeError as error:
-            raise FileNotFoundError(
-                f"DISTILL.TEACHER.CONFIG_FILE: Detectron2's model zoo has no "
-                f'"{reference[len(_ZOO) :]}"'
-            ) from error
+        path = _look_up("CONFIG_FILE", reference, model_zoo.get_config_file)
     else:
         path = PathManager.get_local_path(reference)
         if not PathManager.isfile(path):
@@ -49,7 +45,14 @@ def build_teacher_config(cfg: CfgNode) -> CfgNode:
             )
     teacher = get_cfg()
     add_distill_config(teacher)
-    teacher.merge_from_file(path)
+    try:
+        # Some of the zoo's own configs compute values in YAML; nobody else's may run code.
+        teacher.merge_from_file(path, allow_unsafe=reference.startswith(_ZOO))
+    except yaml.YAMLError as error:
+        raise ValueError(
+            f"DISTILL.TEACHER.CONFIG_FILE: {reference} is not plain YAML "
+            f"({' '.join(str(error).split())})"
+        ) from error
     teacher.merge_from_list(list(cfg.DISTILL.TEACHER.OPTS))
     teacher.MODEL.DEVICE = cfg.MODEL.DEVICE
     _report_pixels(cfg, teacher)
@@ -101,13 +104,7 @@ def _local_weights(reference: str) -> str:
     """A local file with the referenced weights."""
     url = reference
     if reference.startswith(_ZOO):
-        try:
-            url = model_zoo.get_checkpoint_url(reference[len(_ZOO) :])
-        except RuntimeError as error:
-            raise FileNotFoundError(
-                f"DISTILL.TEACHER.WEIGHTS: Detectron2's model zoo has no weights for "
-                f'"{reference[len(_ZOO) :]}"'
-            ) from error
+        url = _look_up("WEIGHTS", reference, model_zoo.get_checkpoint_url)
     try:
         path = PathManager.get_local_path(url)
     except OSError as error:
@@ -121,6 +118,18 @@ def _local_weights(reference: str) -> str:
             "working directory); train the teacher first, or set DISTILL.TEACHER.WEIGHTS"
         )
     return path
+
+
+def _look_up(key: str, reference: str, find: Callable[[str], str]) -> str:
+    """What Detectron2's model zoo has for a model_zoo:// reference."""
+    name = reference[len(_ZOO) :]
+    try:
+        return find(name)
+    except RuntimeError as error:
+        raise FileNotFoundError(
+            f'DISTILL.TEACHER.{key}: the model zoo of Detectron2 has no "{name}"; look the '
+            "name up in its list"
+        ) from error
 
 
 def _report_pixels(student: CfgNode, teacher: CfgNode) -> None:

@@ -52,6 +52,15 @@ def test_the_config_may_come_from_the_model_zoo() -> None:
     assert teacher.MODEL.DEVICE == "cpu"
 
 
+def test_a_config_that_would_run_code_is_refused(tmp_path: Path) -> None:
+    proof = tmp_path / "proof"
+    config = tmp_path / "teacher.yaml"
+    config.write_text(f"OUTPUT_DIR: !!python/object/apply:os.mkdir [{proof}]\n")
+    with pytest.raises(ValueError, match="teacher.yaml is not plain YAML"):
+        build_teacher_config(tiny.rcnn_cfg(**{CONFIG: str(config)}))
+    assert not proof.exists()
+
+
 def test_overrides_change_the_teachers_config_only(reference: dict[str, Any]) -> None:
     cfg = tiny.rcnn_cfg(
         **reference, DISTILL__TEACHER__OPTS=["MODEL.ROI_HEADS.BATCH_SIZE_PER_IMAGE", 99]
