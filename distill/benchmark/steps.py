@@ -46,7 +46,8 @@ VARIANTS: dict[str, tuple[Any, ...]] = {
     "student": ("DISTILL.METHODS", ()),
     "teacher": (),
     "teacher_backbone": (),
-    "distilled": (),
+    # The method's default adapters, then the small ones, whichever the config names.
+    "distilled": ("DISTILL.TADF.ADAPTER", "conv3x3"),
     "distilled_conv1x1": ("DISTILL.TADF.ADAPTER", "conv1x1"),
 }
 
