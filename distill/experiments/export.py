@@ -23,7 +23,7 @@ _COLOR = re.compile(r"\x1b\[[\d;]*m")
 
 
 def export_runs(plan: Plan, destination: Path) -> list[Path]:
-    """Copies what documents each finished run: config, results, metrics and log, no weights.
+    """Copies what documents each finished run: config, revision, results, metrics, log; no weights.
 
     Paths of this machine become placeholders. Metrics are thinned by :func:`thin_metrics`; the log
     is complete, compressed as ``log.txt.gz``.
@@ -41,7 +41,7 @@ def export_runs(plan: Plan, destination: Path) -> list[Path]:
             continue
         folder = destination / job.id
         folder.mkdir(parents=True, exist_ok=True)
-        for name in ("config.yaml", RESULTS_FILE):
+        for name in ("config.yaml", "env.txt", RESULTS_FILE):
             text = (job.folder / name).read_text(encoding="utf-8")
             (folder / name).write_text(hide_paths(text), encoding="utf-8")
         metrics = thin_metrics((job.folder / "metrics.json").read_text(encoding="utf-8"))

@@ -41,6 +41,7 @@ def test_only_finished_runs_are_exported_without_weights_and_paths(tmp_path: Pat
     for job in jobs:
         job.folder.mkdir(parents=True)
         (job.folder / "config.yaml").write_text(f"OUTPUT_DIR: {job.folder}\n")
+        (job.folder / "env.txt").write_text("git revision: abc\n")
         (job.folder / "metrics.json").write_text('{"iteration": 0}\n')
         (job.folder / "log.txt").write_text(f"\x1b[32mwrote {job.folder}/model_final.pth\x1b[0m\n")
     (jobs[0].folder / "results.json").write_text('{"ap": 1.0}')
@@ -51,7 +52,8 @@ def test_only_finished_runs_are_exported_without_weights_and_paths(tmp_path: Pat
 
     assert written == [destination / "run" / "seed0"]
     files = {path.name: path for path in destination.rglob("*") if path.is_file()}
-    assert set(files) == {"config.yaml", "metrics.json", "log.txt.gz", "results.json"}
+    kinds = {"config.yaml", "env.txt", "metrics.json", "log.txt.gz", "results.json"}
+    assert set(files) == kinds
     log = gzip.decompress(files["log.txt.gz"].read_bytes()).decode()
     assert log == "wrote <path>/model_final.pth\n"
     assert str(tmp_path) not in files["config.yaml"].read_text()
