@@ -37,10 +37,10 @@ class FasterCOCOEvaluator(COCOEvaluator):
     def _eval_predictions(self, predictions: list[dict], img_ids: list | None = None) -> None:
         detections = list(itertools.chain.from_iterable(p["instances"] for p in predictions))
         tasks = self._tasks or self._tasks_from_predictions(detections)
-        dataset_ids = self._metadata.get("thing_dataset_id_to_contiguous_id", {})
+        numbers = self._metadata.get("thing_dataset_id_to_contiguous_id", {})
+        dataset_ids = {contiguous: number for number, contiguous in numbers.items()}
         for detection in detections:
-            contiguous = detection["category_id"]
-            detection["category_id"] = _dataset_id(dataset_ids, contiguous)
+            detection["category_id"] = _dataset_id(dataset_ids, detection["category_id"])
         if self._output_dir:
             path = os.path.join(self._output_dir, "coco_instances_results.json")
             with PathManager.open(path, "w") as stream:
@@ -132,13 +132,10 @@ def _by_task(results: dict[str, Any], prefix: str = "") -> list[tuple[str, dict[
 
 
 def _dataset_id(dataset_ids: dict[int, int], contiguous: int) -> int:
-    """Returns the dataset's own id of a class, as in its JSON file."""
-    if not dataset_ids:
-        return contiguous
-    for dataset_id, index in dataset_ids.items():
-        if index == contiguous:
-            return dataset_id
-    raise ValueError(
-        f"The model predicts class {contiguous}, but the dataset has {len(dataset_ids)} classes: "
-        "set MODEL.ROI_HEADS.NUM_CLASSES or MODEL.RETINANET.NUM_CLASSES to that number."
-    )
+    """Returns the id in the dataset's JSON file of a class; the same without a mapping."""
+    if dataset_ids and contiguous not in dataset_ids:
+        raise ValueError(
+            f"The model predicts class {contiguous}, but the dataset has {len(dataset_ids)} classes: "
+            "set MODEL.ROI_HEADS.NUM_CLASSES or MODEL.RETINANET.NUM_CLASSES to that number."
+        )
+    return dataset_ids.get(contiguous, contiguous)
