@@ -135,7 +135,7 @@ def _dataset_id(dataset_ids: dict[int, int], contiguous: int) -> int:
     """Returns the id in the dataset's JSON file of a class; the same without a mapping."""
     if dataset_ids and contiguous not in dataset_ids:
         raise ValueError(
-            f"The model predicts class {contiguous}, but the dataset has {len(dataset_ids)} classes: "
-            "set MODEL.ROI_HEADS.NUM_CLASSES or MODEL.RETINANET.NUM_CLASSES to that number."
+            f"The model predicts class {contiguous}, but the dataset has {len(dataset_ids)} "
+            "classes; set MODEL.ROI_HEADS.NUM_CLASSES or MODEL.RETINANET.NUM_CLASSES to that."
         )
     return dataset_ids.get(contiguous, contiguous)
