@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from detectron2.config import CfgNode as CN
 
+from distill.modeling.binary.config import add_binary_config
 from distill.modeling.fcos import add_fcos_config
 from distill.modeling.slim import add_slim_config
+from distill.modeling.ssd.config import add_ssd_config
 
 __all__ = ["add_distill_config", "student_config"]
 
@@ -53,6 +55,50 @@ def _add_tadf(distill: CN) -> None:
     tadf.SCHEDULE = _schedule("linear")
 
 
+def _add_ida_det(distill: CN) -> None:
+    """Information-discrepancy-aware distillation, arXiv 2210.03477."""
+    ida = distill.IDaDet = CN()
+    # Factor of the loss.
+    ida.WEIGHT = 0.1
+    # Which regions are imitated: those of most "discrepancy" between the necks, of most
+    # "objectness", at "random", or "all"; or which cells: those whose anchors fit the
+    # "ground_truth" (as FGFI chooses them), or "everywhere" (a hint).
+    ida.SELECTION = "discrepancy"
+    # Share of each image's regions that is selected (gamma), in (0, 1].
+    ida.FRACTION = 0.6
+    # entropy, l2, cosine or inner_product.
+    ida.LOSS = "entropy"
+    # Entropy loss: factor of the logarithm of the variance.
+    ida.LOG_WEIGHT = 1e-3
+    # Imitated are the regions' "crops", or the cells under the "mask" of their union.
+    ida.SUPPORT = "crops"
+    # Regions are cropped from "every" level, from the one their area assigns them to ("assigned"),
+    # or from the "finest", on which one-stage detectors are distilled.
+    ida.POOL_LEVELS = "every"
+    # The discrepancy is that of the "raw" student map, or of the "adapted" one; "auto" takes the
+    # raw one where student and teacher have equal channels.
+    ida.COMPARE = "auto"
+    # Temperature of the softmax over a crop's positions.
+    ida.TEMPERATURE = 1.0
+    # Bins along each side of a crop.
+    ida.RESOLUTION = 7
+    # "assigned": square root of the box area, in pixels, that belongs on the stride-16 level.
+    ida.CANONICAL_BOX_SIZE = 224
+    # How the student's channels reach the teacher's: conv3x3, conv1x1 or none.
+    ida.ADAPTER = "conv3x3"
+    # Regions an image of each detector, the most probable ones.
+    ida.TOPK = 300
+    # Only regions above this objectness, but always the best few of each detector, as it has none
+    # early in training; 0 for no threshold.
+    ida.OBJECTNESS_THRESHOLD = 0.0
+    ida.FALLBACK_TOPK = 20
+    # IoU of non-maximum suppression within each detector's regions, then within both together; 0
+    # for none.
+    ida.NMS_THRESHOLD = 0.0
+    ida.JOINT_NMS_THRESHOLD = 0.0
+    ida.SCHEDULE = _schedule("constant")
+
+
 def add_distill_config(cfg: CN) -> None:
     """Adds the keys of this library to a Detectron2 config, in place.
 
@@ -88,8 +134,11 @@ def add_distill_config(cfg: CN) -> None:
     distill.TEACHER.CLASSES = ()
 
     _add_tadf(distill)
+    _add_ida_det(distill)
     add_slim_config(cfg)
     add_fcos_config(cfg)
+    add_ssd_config(cfg)
+    add_binary_config(cfg)
 
     # Precision under SOLVER.AMP.ENABLED: float16 (GPU only) or bfloat16; "" takes float16 on a
     # GPU and bfloat16 on a CPU.

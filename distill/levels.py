@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import torch
 from detectron2.layers import ShapeSpec
+from detectron2.modeling.poolers import assign_boxes_to_levels
+from detectron2.structures import Boxes
 from torch import Tensor
 
-__all__ = ["Level", "common_region", "match_levels"]
+__all__ = ["Level", "assign_levels", "common_region", "match_levels"]
 
 
 @dataclass(frozen=True)
@@ -76,6 +79,27 @@ def match_levels(
             "(MODEL.FPN.IN_FEATURES) or take another teacher"
         )
     return tuple(sorted(levels, key=lambda level: level.stride))
+
+
+def assign_levels(boxes: Tensor, levels: Sequence[Level], canonical_box_size: int) -> Tensor:
+    """The level of each box by its area, as Detectron2's ROI pooler chooses it.
+
+    Args:
+        boxes: (N, P, 4) corners in pixels.
+        levels: levels from the finest to the coarsest.
+        canonical_box_size: square root of the box area, in pixels, that belongs on stride 16.
+
+    Returns:
+        (N, P) index into the levels. Where these leave a stride out, its boxes go to the next
+        coarser one.
+    """
+    # Stride 16 is level 4 in Detectron2; log2 of the stride is the level.
+    exponents = [level.stride.bit_length() - 1 for level in levels]
+    wanted = assign_boxes_to_levels(
+        [Boxes(boxes.flatten(0, 1))], exponents[0], exponents[-1], canonical_box_size, 4
+    )
+    edges = torch.tensor(exponents).to(boxes.device, non_blocking=True)
+    return torch.bucketize(wanted + exponents[0], edges).view(boxes.shape[:2])
 
 
 def common_region(student: Tensor, teacher: Tensor) -> tuple[Tensor, Tensor]:

@@ -13,13 +13,17 @@ from functools import cached_property
 from typing import Any
 
 import torch
+from detectron2.modeling.meta_arch.dense_detector import DenseDetector
 from detectron2.structures import Boxes, Instances
 from torch import Tensor, nn
+
+from distill.regions import RegionProposals, dense_regions
 
 __all__ = [
     "GroundTruth",
     "RoiOutputs",
     "StudentSignals",
+    "image_sizes",
     "provided_signals",
     "record_student",
     "run_roi_head",
@@ -95,6 +99,7 @@ class StudentSignals:
         sampled: the proposals that the ROI head sampled and labelled, or None.
         roi_boxes: their boxes as the box pooler saw them, one Boxes an image, or None.
         roi_outputs: the box predictor's outputs on them, or None.
+        head_outputs: what the head of a dense detector returned, or None.
     """
 
     model: nn.Module
@@ -104,6 +109,7 @@ class StudentSignals:
     sampled: list[Instances] | None = None
     roi_boxes: list[Boxes] | None = None
     roi_outputs: RoiOutputs | None = None
+    head_outputs: Sequence[Sequence[Tensor]] | None = None
 
     @cached_property
     def ground_truth(self) -> GroundTruth:
@@ -115,19 +121,47 @@ class StudentSignals:
         """Runs the student's ROI head on other boxes, one Boxes an image, with gradient."""
         return run_roi_head(self.model.roi_heads, self.features, boxes)
 
+    def regions(self, topk: int) -> RegionProposals:
+        """The proposals of its RPN, or a dense head's best `topk` boxes an image."""
+        if self.proposals is not None:
+            return RegionProposals.from_instances(self.proposals)
+        sizes = image_sizes(self.batched_inputs)
+        return dense_regions(self.model, self.features, self.head_outputs, sizes, topk)
+
+    def detect(self, index: int) -> Instances:
+        """What the student, as it is evaluated, finds in an image of the batch; for pictures."""
+        modes = [(module, module.training) for module in self.model.modules()]
+        self.model.eval()
+        try:
+            with torch.no_grad():
+                return self.model([{"image": self.batched_inputs[index]["image"]}])[0]["instances"]
+        finally:
+            for module, training in modes:
+                module.training = training
+
+
+def image_sizes(batched_inputs: Sequence[dict]) -> list[tuple[int, int]]:
+    """Height and width of every image, without padding."""
+    return [tuple(x["image"].shape[-2:]) for x in batched_inputs]
+
 
 def provided_signals(model: nn.Module) -> frozenset[str]:
-    """The signals that a detector can provide: of "features", "proposals" and "roi"."""
+    """The signals that a detector can provide: of "features", "proposals", "roi", "regions".
+
+    Regions are there wherever boxes are: proposals, or the boxes of a dense head.
+    """
     signals = set()
     if hasattr(model, "backbone"):
         signals.add("features")
     roi_heads = getattr(model, "roi_heads", None)
     if getattr(model, "proposal_generator", None) is not None and roi_heads is not None:
-        signals.add("proposals")
+        signals |= {"proposals", "regions"}
         # Cascade heads have a list of predictors, whose stages see different boxes.
         predictor = getattr(roi_heads, "box_predictor", None)
         if predictor is not None and not isinstance(predictor, nn.ModuleList):
             signals.add("roi")
+    if isinstance(model, DenseDetector) and hasattr(model, "anchor_generator"):
+        signals.add("regions")
     return frozenset(signals)
 
 
@@ -176,6 +210,9 @@ def record_student(model: nn.Module, batched_inputs: Sequence[dict]) -> Iterator
     def on_predictor(module: nn.Module, args: tuple, output: tuple[Tensor, Tensor]) -> None:
         signals.roi_outputs = RoiOutputs(*output, module.box2box_transform)
 
+    def on_head(module: nn.Module, args: tuple, output: Sequence[Sequence[Tensor]]) -> None:
+        signals.head_outputs = output
+
     provided = provided_signals(model)
     with ExitStack() as undo:
 
@@ -185,6 +222,8 @@ def record_student(model: nn.Module, batched_inputs: Sequence[dict]) -> Iterator
         watch(model.backbone, on_backbone)
         if "proposals" in provided:
             watch(model.proposal_generator, on_proposals)
+        elif "regions" in provided:
+            watch(model.head, on_head)
         if "roi" in provided:
             heads = model.roi_heads
             undo.enter_context(_watch_sampling(heads, signals))

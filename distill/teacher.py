@@ -13,7 +13,8 @@ from detectron2.modeling import META_ARCH_REGISTRY
 from detectron2.structures import Boxes, ImageList, Instances
 from torch import Tensor, nn
 
-from distill.signals import RoiOutputs, run_roi_head
+from distill.regions import RegionProposals, dense_regions
+from distill.signals import RoiOutputs, image_sizes, run_roi_head
 from distill.teacher_source import build_teacher_config, load_teacher_weights
 
 __all__ = ["FrozenTeacher", "TeacherSignals"]
@@ -135,10 +136,17 @@ class TeacherSignals:
     @cached_property
     def images(self) -> ImageList:
         """The batch, normalised and padded by the teacher's own statistics and strides."""
-        images = [x["image"] for x in self._inputs]
-        if self._teacher.swap_channels:
-            images = [x.flip(0) for x in images]
-        return self._run(lambda: self._model.preprocess_image([{"image": x} for x in images]))
+        return self._run(lambda: self._model.preprocess_image(self._own_inputs(self._inputs)))
+
+    def _own_inputs(self, inputs: Sequence[dict]) -> list[dict]:
+        """The images alone, in the teacher's order of channels."""
+        images = [x["image"] for x in inputs]
+        return [{"image": x.flip(0) if self._teacher.swap_channels else x} for x in images]
+
+    def detect(self, index: int) -> Instances:
+        """What the teacher finds in an image of the batch, in its own classes; for pictures."""
+        inputs = self._own_inputs([self._inputs[index]])
+        return self._run(lambda: self._model(inputs))[0]["instances"]
 
     @cached_property
     def features(self) -> dict[str, Tensor]:
@@ -150,6 +158,19 @@ class TeacherSignals:
         """The region proposals of the teacher's own proposal generator, one Instances an image."""
         generate = self._model.proposal_generator
         return self._run(lambda: generate(self.images, self.features, None)[0])
+
+    @cached_property
+    def head_outputs(self) -> Sequence[Sequence[Tensor]]:
+        """What the head of a dense detector returns: lists by level, logits first."""
+        maps = [self.features[name] for name in self._model.head_in_features]
+        return self._run(lambda: self._model.head(maps))
+
+    def regions(self, topk: int) -> RegionProposals:
+        """The proposals of its RPN, or a dense head's best `topk` boxes an image."""
+        if getattr(self._model, "proposal_generator", None) is not None:
+            return RegionProposals.from_instances(self.proposals)
+        sizes = image_sizes(self._inputs)
+        return dense_regions(self._model, self.features, self.head_outputs, sizes, topk)
 
     def run_roi_head(self, boxes: Sequence[Boxes]) -> RoiOutputs:
         """The teacher's ROI head on given boxes, one Boxes an image, in the student's classes."""

@@ -6,15 +6,18 @@ from collections.abc import Mapping
 
 import numpy as np
 import torch
+from detectron2.structures import Instances
 from matplotlib import colormaps
 from torch import Tensor
 
 from distill.proposals import SharedProposals
 
-__all__ = ["draw_regions"]
+__all__ = ["draw_discrepancy", "draw_regions"]
 
 # Pixels that the shorter side of a panel has at least, roughly.
 _LEGIBLE = 400
+# Score from which a detection is drawn.
+_SURE = 0.5
 # Proposals on which nothing, only scores, only boxes, or both are borrowed.
 _COLORS = {(0, 0): "gray", (1, 0): "orange", (0, 1): "deepskyblue", (1, 1): "lime"}
 
@@ -69,6 +72,57 @@ def draw_regions(
         boxes = regions.boxes[shown].detach().cpu().numpy()
         panel.overlay_instances(boxes=boxes, assigned_colors=colors)
     panels.append(panel.output.get_image())
+    return np.concatenate(panels, axis=1)
+
+
+def draw_discrepancy(
+    example: dict,
+    boxes: Tensor,
+    scores: Tensor,
+    selected: Tensor,
+    student: Instances,
+    teacher: Instances,
+) -> np.ndarray:
+    """One image in four panels: scored regions, the selected ones, and what both detectors find.
+
+    Regions go from blue (the lowest score) to red (the highest); what was selected is drawn as the
+    union of its boxes, bright on the darkened image.
+
+    Args:
+        example: the image's entry in the batch (`image` (C, H, W)).
+        boxes: (P, 4) regions.
+        scores: (P,) discrepancy, or what else regions are selected by.
+        selected: (k, 4) the selected regions.
+        student: the student's detections.
+        teacher: the teacher's.
+
+    Returns:
+        (s H, 4 s W, 3) uint8 RGB, with a whole-number scale s of 1 or more.
+    """
+    from detectron2.utils.visualizer import Visualizer
+
+    image = _to_rgb(example["image"])
+    scale = max(1, _LEGIBLE // min(image.shape[:2]))
+    order = scores.argsort()
+    ranks = np.linspace(0, 1, max(1, len(order)))
+    colors = [tuple(color) for color in colormaps["jet"](ranks[: len(order)])[:, :3]]
+    scored = Visualizer(image, scale=scale)
+    for box, color in zip(boxes[order].detach().cpu().numpy(), colors, strict=True):
+        scored.draw_box(box, edge_color=color)
+    lit = np.zeros(image.shape[:2], dtype=bool)
+    for x0, y0, x1, y1 in selected.detach().cpu().round().int().clamp(min=0).tolist():
+        lit[y0:y1, x0:x1] = True
+    chosen = np.where(lit[..., None], image, image // 4).astype(np.uint8)
+    panels = [scored.output.get_image(), Visualizer(chosen, scale=scale).output.get_image()]
+    for found in (student, teacher):
+        sure = found[found.scores > _SURE].to("cpu")
+        labels = [
+            f"{label} {score:.2f}"
+            for label, score in zip(sure.pred_classes.tolist(), sure.scores.tolist(), strict=True)
+        ]
+        panel = Visualizer(image, scale=scale)
+        panel.overlay_instances(boxes=sure.pred_boxes, labels=labels)
+        panels.append(panel.output.get_image())
     return np.concatenate(panels, axis=1)
 
 

@@ -6,6 +6,7 @@ Detectron2's arguments, with --eval-teacher and --num-processes added. Examples:
     train_net.py --config-file student.yaml OUTPUT_DIR output/student
     train_net.py --config-file student.yaml --resume OUTPUT_DIR output/student
     train_net.py --config-file student.yaml --eval-only MODEL.WEIGHTS model_final.pth
+    train_net.py --config-file student.yaml --eval-only MODEL.WEIGHTS packed.safetensors
 
 Two CPU processes on one machine, and one on each of two machines:
 
@@ -33,6 +34,7 @@ from distill.engine import (
     set_up,
     training_parser,
 )
+from distill.export import is_packed, load_packed
 
 
 def main(args: argparse.Namespace) -> None:
@@ -58,14 +60,18 @@ def prepare_training(cfg: CfgNode, args: argparse.Namespace) -> Trainer:
 
 
 def evaluate(cfg: CfgNode, resume: bool) -> dict[str, Any]:
-    """Evaluates the student alone, without building its teacher."""
+    """Evaluates the student alone, packed or not, without building its teacher."""
     cfg = student_config(cfg)
     checkpointer = SafeCheckpointer(build_model(cfg), cfg.OUTPUT_DIR)
-    if not cfg.MODEL.WEIGHTS and not (resume and checkpointer.has_checkpoint()):
+    resume = resume and checkpointer.has_checkpoint()
+    if not cfg.MODEL.WEIGHTS and not resume:
         raise ValueError(
             "--eval-only has no weights to evaluate: set MODEL.WEIGHTS, or add --resume for the "
             "last checkpoint in OUTPUT_DIR."
         )
+    if is_packed(cfg.MODEL.WEIGHTS) and not resume:
+        packed = load_packed(cfg.MODEL.WEIGHTS, cfg=cfg, device=cfg.MODEL.DEVICE)
+        return Trainer.test(cfg, packed)
     checkpointer.resume_or_load(cfg.MODEL.WEIGHTS, resume=resume)
     return Trainer.test(cfg, checkpointer.model)
 

@@ -1,18 +1,23 @@
-"""The optimizer that a config names."""
+"""The optimizer and the schedule that a config names."""
 
 from __future__ import annotations
 
 import torch
 from detectron2.config import CfgNode
+from detectron2.solver import LRMultiplier, WarmupParamScheduler
+from detectron2.solver import build_lr_scheduler as build_detectron2_scheduler
 from detectron2.solver import build_optimizer as build_sgd
 from detectron2.solver.build import get_default_optimizer_params, maybe_add_gradient_clipping
+from fvcore.common.param_scheduler import LinearParamScheduler
 from torch import nn
 
-__all__ = ["build_optimizer"]
+__all__ = ["build_lr_scheduler", "build_optimizer"]
+
+_ADAPTIVE = {"Adam": torch.optim.Adam, "AdamW": torch.optim.AdamW}
 
 
 def build_optimizer(cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
-    """Builds Detectron2's SGD, or AdamW with the same parameter groups and clipping.
+    """Builds Detectron2's SGD, or Adam or AdamW with the same parameter groups and clipping.
 
     Args:
         cfg: the config; SOLVER is read.
@@ -24,8 +29,8 @@ def build_optimizer(cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
     name = cfg.SOLVER.OPTIMIZER
     if name == "SGD":
         return build_sgd(cfg, model)
-    if name != "AdamW":
-        raise ValueError(f"SOLVER.OPTIMIZER {name!r} is unknown: use SGD or AdamW.")
+    if name not in _ADAPTIVE:
+        raise ValueError(f"SOLVER.OPTIMIZER {name!r} is unknown: use SGD, Adam or AdamW.")
     groups = get_default_optimizer_params(
         model,
         base_lr=cfg.SOLVER.BASE_LR,
@@ -33,5 +38,29 @@ def build_optimizer(cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
         bias_lr_factor=cfg.SOLVER.BIAS_LR_FACTOR,
         weight_decay_bias=cfg.SOLVER.WEIGHT_DECAY_BIAS,
     )
-    optimizer_class = maybe_add_gradient_clipping(cfg, torch.optim.AdamW)
+    optimizer_class = maybe_add_gradient_clipping(cfg, _ADAPTIVE[name])
     return optimizer_class(groups, lr=cfg.SOLVER.BASE_LR, weight_decay=cfg.SOLVER.WEIGHT_DECAY)
+
+
+def build_lr_scheduler(
+    cfg: CfgNode, optimizer: torch.optim.Optimizer
+) -> torch.optim.lr_scheduler.LRScheduler:
+    """Builds one of Detectron2's schedules, or WarmupLinearLR, which falls linearly to 0.
+
+    Args:
+        cfg: the config; SOLVER is read.
+        optimizer: whose learning rates follow the schedule.
+
+    Raises:
+        ValueError: if SOLVER.LR_SCHEDULER_NAME is unknown.
+    """
+    solver = cfg.SOLVER
+    if solver.LR_SCHEDULER_NAME != "WarmupLinearLR":
+        return build_detectron2_scheduler(cfg, optimizer)
+    schedule = WarmupParamScheduler(
+        LinearParamScheduler(1, 0),
+        solver.WARMUP_FACTOR,
+        min(solver.WARMUP_ITERS / solver.MAX_ITER, 1.0),
+        solver.WARMUP_METHOD,
+    )
+    return LRMultiplier(optimizer, multiplier=schedule, max_iter=solver.MAX_ITER)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -17,7 +17,7 @@ from distill.schedules import Schedule
 from distill.signals import StudentSignals
 from distill.teacher import TeacherSignals
 
-__all__ = ["METHODS", "Method", "MethodOutput", "build_methods"]
+__all__ = ["METHODS", "Method", "MethodOutput", "build_methods", "check_choices"]
 
 METHODS = Registry("DISTILL_METHOD")
 METHODS.__doc__ = """
@@ -90,6 +90,24 @@ class Method(nn.Module):
         """The losses of an iteration whose factor is 0: a zero that reaches every parameter."""
         zero = sum((p.sum() * 0 for p in self.parameters()), start=torch.zeros(()))
         return {f"loss_{self.name.lower()}_off": zero}
+
+
+def check_choices(
+    node: str, given: Mapping[str, str], choices: Mapping[str, Sequence[str]]
+) -> None:
+    """Checks the values of a method's keys.
+
+    Args:
+        node: config node of the method, for the message.
+        given: value by key.
+        choices: allowed values by key.
+
+    Raises:
+        ValueError: one sentence that names the key, if a value is not allowed.
+    """
+    for key, value in given.items():
+        if value not in choices[key]:
+            raise ValueError(f'{node}.{key} is "{value}"; choose one of {", ".join(choices[key])}')
 
 
 def build_methods(names: Iterable[str], cfg: CfgNode, levels: tuple[Level, ...]) -> list[Method]:

@@ -10,11 +10,10 @@ from __future__ import annotations
 
 import torch
 from detectron2.config import CfgNode, configurable
-from detectron2.modeling.poolers import assign_boxes_to_levels
 from detectron2.structures.boxes import Boxes, matched_pairwise_iou
 from torch import Tensor, nn
 
-from distill.levels import Level, common_region
+from distill.levels import Level, assign_levels, common_region
 from distill.losses import (
     foreground_classification,
     gated_box_regression,
@@ -22,7 +21,7 @@ from distill.losses import (
     masked_imitation,
 )
 from distill.methods.adapters import build_adapters
-from distill.methods.base import METHODS, Method, MethodOutput
+from distill.methods.base import METHODS, Method, MethodOutput, check_choices
 from distill.proposals import SharedProposals, share_proposals
 from distill.schedules import Schedule
 from distill.signals import GroundTruth, RoiOutputs, StudentSignals
@@ -90,11 +89,7 @@ class TADF(Method):
             "CLS_GATE": cls_gate,
             "REG_GATE": reg_gate,
         }
-        for key, value in given.items():
-            if value not in _CHOICES[key]:
-                raise ValueError(
-                    f'DISTILL.TADF.{key} is "{value}"; choose one of {", ".join(_CHOICES[key])}'
-                )
+        check_choices("DISTILL.TADF", given, _CHOICES)
         self.levels = levels
         self.weights = {"neck": neck_weight, "cls": cls_weight, "box": reg_weight}
         self.share = share
@@ -192,19 +187,8 @@ class TADF(Method):
         """(N, G) bool for every level: which boxes are imitated on it."""
         if self.canonical_box_size is None:
             return [truth.valid] * len(self.levels)
-        # 224 pixels belong on stride 16 (level 4) in Detectron2; log2 of the stride is the level.
-        exponents = [level.stride.bit_length() - 1 for level in self.levels]
-        boxes = Boxes(truth.boxes.flatten(0, 1))
-        wanted = assign_boxes_to_levels(
-            [boxes], exponents[0], exponents[-1], self.canonical_box_size, 4
-        )
-        wanted = (wanted + exponents[0]).view(truth.valid.shape)
-        # Where the levels leave a stride out, its boxes go to the next coarser one.
-        finer = [exponents[0] - 1, *exponents]
-        return [
-            truth.valid & (wanted > below) & (wanted <= own)
-            for below, own in zip(finer, exponents, strict=False)
-        ]
+        index = assign_levels(truth.boxes, self.levels, self.canonical_box_size)
+        return [truth.valid & (index == i) for i in range(len(self.levels))]
 
     def _classification_gate(self, regions: SharedProposals) -> Tensor:
         """(P,) bool: where the teacher's scores are borrowed, among the foreground."""

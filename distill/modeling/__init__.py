@@ -1,6 +1,15 @@
 """Backbones, detectors and layers that Detectron2 lacks; importing this registers them."""
 
+from distill.modeling import binary
 from distill.modeling.fcos import ConfigurableFCOS, add_fcos_config
 from distill.modeling.slim import add_slim_config
+from distill.modeling.ssd import SSD, add_ssd_config
 
-__all__ = ["ConfigurableFCOS", "add_fcos_config", "add_slim_config"]
+__all__ = [
+    "SSD",
+    "ConfigurableFCOS",
+    "add_fcos_config",
+    "add_slim_config",
+    "add_ssd_config",
+    "binary",
+]

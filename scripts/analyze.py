@@ -1,0 +1,72 @@
+#!/usr/bin/env python
+"""Counts a detector's parameters, its size and its operations, 1-bit and real ones apart.
+
+Of a config with a teacher, the student is counted. No weights and no data are needed. Examples:
+
+    analyze.py --config-file student.yaml --input-size 600x1000
+    analyze.py --config-file ssd.yaml --input-size 300x300 --json
+    analyze.py --config-file student.yaml --input-size 600x1000 MODEL.ROI_HEADS.NUM_CLASSES 80
+
+OPs = MACs(1-bit) / 64 + MACs(real); size = 1 bit a 1-bit weight and 4 bytes a real parameter, in
+MB of 10^6 bytes. Convolutions and fully connected layers are counted. The image is taken as it is,
+without the detector's padding.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+
+from detectron2.config import CfgNode
+from detectron2.modeling import build_model
+from torch import nn
+
+from distill.analysis import count_costs, format_costs
+from distill.config import student_config
+from distill.engine import build_config, exit_with
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line's parser."""
+    result = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    result.add_argument("--config-file", required=True, help="of a detector, or a student")
+    result.add_argument("--input-size", required=True, metavar="HxW", help="in pixels")
+    result.add_argument("--num-proposals", type=int, default=1000, help="boxes of the ROI head")
+    result.add_argument("--json", action="store_true", help="print JSON instead of tables")
+    result.add_argument("opts", nargs="*", help="KEY VALUE overrides of the config")
+    result.set_defaults(num_gpus=0)
+    return result
+
+
+def main(args: argparse.Namespace) -> None:
+    """Counts one detector and prints the result."""
+    try:
+        size = parse_size(args.input_size)
+        detector = build_detector(student_config(build_config(args)))
+        costs = count_costs(detector, size, args.num_proposals)
+    except (ValueError, FileNotFoundError) as error:
+        exit_with(error)
+    print(json.dumps(costs.as_dict(), indent=2) if args.json else format_costs(costs))
+
+
+def parse_size(text: str) -> tuple[int, int]:
+    """Reads height and width from HxW."""
+    match = re.fullmatch(r"([1-9]\d*)x([1-9]\d*)", text)
+    if match is None:
+        raise ValueError(f"--input-size {text!r} is no HEIGHTxWIDTH in pixels, such as 600x1000.")
+    return int(match[1]), int(match[2])
+
+
+def build_detector(cfg: CfgNode) -> nn.Module:
+    """Builds the detector at random weights."""
+    try:
+        return build_model(cfg)
+    except KeyError as error:  # of Detectron2's registries
+        raise ValueError(f"The config names no detector: {error.args[0]}") from error
+
+
+if __name__ == "__main__":
+    main(parser().parse_args())
