@@ -8,6 +8,7 @@ from distill.modeling.binary.config import add_binary_config
 from distill.modeling.fcos import add_fcos_config
 from distill.modeling.slim import add_slim_config
 from distill.modeling.ssd.config import add_ssd_config
+from distill.pretraining.config import add_pretrain_config
 
 __all__ = ["add_distill_config", "student_config"]
 
@@ -139,6 +140,7 @@ def add_distill_config(cfg: CN) -> None:
     add_fcos_config(cfg)
     add_ssd_config(cfg)
     add_binary_config(cfg)
+    add_pretrain_config(cfg)
 
     # Precision under SOLVER.AMP.ENABLED: float16 (GPU only) or bfloat16; "" takes float16 on a
     # GPU and bfloat16 on a CPU.

@@ -11,6 +11,7 @@ from detectron2.modeling import META_ARCH_REGISTRY
 from detectron2.utils.events import EventStorage, get_event_storage
 from torch import Tensor, nn
 
+from distill.auxiliary_losses import add_auxiliary_losses
 from distill.classes import class_names, map_classes, num_classes, teacher_class_names
 from distill.config import student_config
 from distill.levels import match_levels
@@ -60,6 +61,7 @@ class Distiller(nn.Module):
             ValueError: one sentence, if the pair lacks a signal that a method requires.
         """
         super().__init__()
+        add_auxiliary_losses(student)
         self.student = student
         self.teacher = teacher
         self.distill = nn.ModuleDict({method.name: method for method in methods})

@@ -17,6 +17,7 @@ from __future__ import annotations
 import argparse
 import json
 import re
+import sys
 
 from detectron2.config import CfgNode
 from detectron2.modeling import build_model
@@ -49,7 +50,12 @@ def main(args: argparse.Namespace) -> None:
         costs = count_costs(detector, size, args.num_proposals)
     except (ValueError, FileNotFoundError) as error:
         exit_with(error)
-    print(json.dumps(costs.as_dict(), indent=2) if args.json else format_costs(costs))
+    if not args.json:
+        print(format_costs(costs))
+        return
+    print(json.dumps(costs.as_dict(), indent=2))
+    if costs.uncounted:
+        print(f"not counted: {', '.join(costs.uncounted)}", file=sys.stderr)
 
 
 def parse_size(text: str) -> tuple[int, int]:
@@ -61,11 +67,12 @@ def parse_size(text: str) -> tuple[int, int]:
 
 
 def build_detector(cfg: CfgNode) -> nn.Module:
-    """Builds the detector at random weights."""
+    """Builds the detector with random weights."""
     try:
         return build_model(cfg)
-    except KeyError as error:  # of Detectron2's registries
-        raise ValueError(f"The config names no detector: {error.args[0]}") from error
+    except (KeyError, AssertionError) as error:  # of Detectron2's registries and constructors
+        reason = error.args[0] if error.args else "an assertion of Detectron2 failed"
+        raise ValueError(f"The config makes no detector and must be corrected: {reason}") from error
 
 
 if __name__ == "__main__":

@@ -35,7 +35,7 @@ def main(args: argparse.Namespace) -> None:
             show({"evaluation": evaluate(cfg, resume=args.resume)})
         elif args.eval_teacher:
             show({"teacher": run.trainer.test_teacher()})
-    except (ValueError, FileNotFoundError) as error:
+    except (ValueError, OSError, ImportError) as error:
         exit_with(error)
     if run is not None:
         show(run.train())
@@ -69,7 +69,12 @@ def show(results: dict[str, dict[str, Any]]) -> None:
         print("\n" + tabulate(rows, headers=["", "top-1", "top-5"], floatfmt=".2f"), flush=True)
 
 
-if __name__ == "__main__":
+def build_parser() -> argparse.ArgumentParser:
+    """Returns the parser of a training with ``--data`` added."""
     parser = training_parser(__doc__)
     parser.add_argument("--data", default="", help="folder of the images, or digits")
-    launch_training(main, parser.parse_args())
+    return parser
+
+
+if __name__ == "__main__":
+    launch_training(main, build_parser().parse_args())

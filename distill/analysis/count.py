@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections import Counter
+from collections.abc import Mapping
 from functools import partial
 
 import torch
@@ -91,9 +92,18 @@ def _trace(
                 f"The detector does not run at {height}x{width} pixels: "
                 f"{str(error).splitlines()[0]}"
             ) from error
+    return _without_children(traced)
+
+
+def _without_children(traced: Mapping[str, Counter[str]]) -> dict[str, Counter[str]]:
+    """Turns counts of fvcore, where a module contains its children, into those of it alone.
+
+    Args:
+        traced: counts of a TracingAdapter's modules, the detector being its ``model``.
+    """
     counts = {
         name.removeprefix("model").removeprefix("."): Counter(
-            {op: count for op, count in ops.items() if op in _PRODUCTS}
+            {operator: count for operator, count in ops.items() if operator in _PRODUCTS}
         )
         for name, ops in traced.items()
     }

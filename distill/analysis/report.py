@@ -12,20 +12,21 @@ __all__ = ["format_costs"]
 
 
 def format_costs(costs: Costs) -> str:
-    """Tables by part of the detector and by kind of layer, and the layer that is largest.
+    """Tables by part of the detector and by kind of layer, and where most of the size is.
 
     Args:
-        costs: of a detector.
+        costs: of a detector, with at least one layer.
     """
-    largest = max(costs.layers, key=lambda layer: layer.cost.size_mb)
+    total = costs.total
+    kind, most = max(costs.kinds.items(), key=lambda item: item[1].size_mb)
+    layer = max(costs.layers, key=lambda layer: layer.cost.size_mb)
     lines = [
-        _table("part", costs.groups, costs.total),
+        _table("part", costs.groups, total),
         "",
-        _table("kind", costs.kinds, costs.total),
+        _table("kind of layer", costs.kinds, total),
         "",
-        f"The largest layer is {largest.name}, one of the {largest.kind}: "
-        f"{largest.cost.size_mb:.2f} MB, {_share(largest.cost.size_mb, costs.total.size_mb)} of "
-        "the size.",
+        f"{_share(most.size_mb, total.size_mb)} of the size is {kind}. The largest layer is "
+        f"{layer.name}: {layer.cost.size_mb:.2f} MB, {_share(layer.cost.size_mb, total.size_mb)}.",
     ]
     if costs.uncounted:
         lines.append(f"Not counted, since it did not run: {', '.join(costs.uncounted)}.")

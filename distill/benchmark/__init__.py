@@ -4,14 +4,14 @@ from distill.benchmark.breakdown import break_down
 from distill.benchmark.measure import CLOCKS, Spread, peak_memory, summarise, time_rounds
 from distill.benchmark.pairs import PAIRS, Pair
 from distill.benchmark.report import format_result, measure_pair
-from distill.benchmark.steps import VARIANTS, build_step
+from distill.benchmark.steps import Step, build_step
 
 __all__ = [
     "CLOCKS",
     "PAIRS",
-    "VARIANTS",
     "Pair",
     "Spread",
+    "Step",
     "break_down",
     "build_step",
     "format_result",

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from typing import Any
 
 from torch import nn
 
 from distill.benchmark.measure import summarise, synchronise
 from distill.benchmark.steps import Step
 from distill.distiller import Distiller
+from distill.methods.region_selection import RegionSelector
 
 __all__ = ["break_down"]
 
@@ -51,7 +54,7 @@ def break_down(
     """Median seconds of the parts of a distilled training step.
 
     Args:
-        step: a distilled variant of `build_step`.
+        step: a distilled variant of `build_step`, the student and teacher with an RPN.
         rounds: number of measured steps, after one that is not measured.
         device: where the step runs.
         clock: returns seconds.
@@ -81,6 +84,8 @@ def _watch(model: Distiller, clock: _Clock) -> Iterator[None]:
         _around(stack, clock, "teacher ROI pooling", heads.box_pooler)
         _around(stack, clock, "teacher box head", heads.box_head)
         _around(stack, clock, "teacher box head", heads.box_predictor)
+        _around(stack, clock, "teacher proposals", teacher.proposal_generator)
+        _around_function(stack, clock, "selection of regions", RegionSelector, "select")
         for method in model.methods:
             _around(stack, clock, "losses forward", method)
             for adapter in method.adapters.values():
@@ -96,6 +101,23 @@ def _around(stack: ExitStack, clock: _Clock, name: str, module: nn.Module) -> No
     )
     for hook in hooks:
         stack.callback(hook.remove)
+
+
+def _around_function(
+    stack: ExitStack, clock: _Clock, name: str, owner: type, attribute: str
+) -> None:
+    """Replaces a method of a class until the stack is closed."""
+    function = getattr(owner, attribute)
+
+    @functools.wraps(function)
+    def timed(*args: Any, **kwargs: Any) -> Any:
+        clock.start(name)
+        result = function(*args, **kwargs)
+        clock.stop()
+        return result
+
+    setattr(owner, attribute, timed)
+    stack.callback(setattr, owner, attribute, function)
 
 
 def _around_backward(stack: ExitStack, clock: _Clock, name: str, module: nn.Module) -> None:

@@ -99,8 +99,7 @@ def peak_memory(variant: str, pair: Pair, device: str, threads: int, steps: int 
 def _peak_memory_here(variant: str, pair: Pair, device: str, threads: int, steps: int) -> float:
     torch.set_num_threads(threads)
     baseline = _peak_resident()
-    cfg = pair.config(device)
-    step = build_step(variant, cfg, pair.batch(cfg.MODEL.ROI_HEADS.NUM_CLASSES))
+    step = build_step(variant, pair, device)
     for _ in range(steps):
         step()
     synchronise(device)

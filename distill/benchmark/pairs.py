@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,9 +16,18 @@ from distill.engine import build_config
 __all__ = ["PAIRS", "Pair"]
 
 
+# Beside the distilled variants of a pair: a training step of the student alone, and the teacher's
+# inference, whole and up to its feature maps.
+_COMMON: dict[str, tuple[Any, ...]] = {
+    "student": ("DISTILL.METHODS", ()),
+    "teacher": (),
+    "teacher_backbone": (),
+}
+
+
 @dataclass(frozen=True)
 class Pair:
-    """A student under its teacher, and the size of the step.
+    """A student under its teacher, how it is distilled, and the size of the step.
 
     Attributes:
         config_file: the student's config, relative to the working directory.
@@ -25,20 +35,34 @@ class Pair:
         batch_size: images of a step.
         box_size: smallest and largest side of the objects in pixels.
         boxes_per_image: objects in each image.
-        overrides: KEY VALUE overrides of the config.
+        distilled: the distilled variants by name, with their KEY VALUE overrides of the config.
+        reference: the distilled variant that the others are compared with, if any.
+        rounds: measured rounds that suit the length of the step.
+        memory: whether peak memory is measured, in a process for every variant.
+        overrides: KEY VALUE overrides of the config for all variants.
     """
 
     config_file: str
-    image_size: int
+    image_size: tuple[int, int]
     batch_size: int
     box_size: tuple[int, int]
     boxes_per_image: int
+    distilled: Mapping[str, tuple[Any, ...]]
+    reference: str | None = None
+    rounds: int = 7
+    memory: bool = True
     overrides: tuple[str, ...] = ()
 
-    def config(self, device: str) -> CfgNode:
-        """The config on a device, with both detectors at random weights.
+    @property
+    def variants(self) -> tuple[str, ...]:
+        """What is measured: student, teacher, teacher_backbone, and the distilled variants."""
+        return (*_COMMON, *self.distilled)
+
+    def config(self, variant: str, device: str) -> CfgNode:
+        """The config of a variant on a device, with both detectors at random weights.
 
         Args:
+            variant: one of `variants`.
             device: "cpu" or a CUDA device.
 
         Raises:
@@ -46,7 +70,9 @@ class Pair:
         """
         random_weights = ["MODEL.WEIGHTS", "", "DISTILL.TEACHER.WEIGHTS", ""]
         allowed = ["DISTILL.TEACHER.ALLOW_RANDOM", True]
-        opts = [*random_weights, *allowed, "MODEL.DEVICE", device, *self.overrides]
+        # Every step tells what its methods saw.
+        opts = [*random_weights, *allowed, "DISTILL.LOG_PERIOD", 1, "MODEL.DEVICE", device]
+        opts += [*self.overrides, *{**_COMMON, **self.distilled}[variant]]
         args = argparse.Namespace(
             config_file=self.config_file, opts=opts, num_gpus=int(device != "cpu")
         )
@@ -61,22 +87,63 @@ class Pair:
         """
         generator = torch.Generator().manual_seed(seed)
         size, count = self.image_size, self.boxes_per_image
-        low, high = (min(side, size) for side in self.box_size)
+        height, width = size
+        low, high = (min(side, *size) for side in self.box_size)
         batch = []
         for _ in range(self.batch_size):
             sides = low + torch.rand(count, 2, generator=generator) * (high - low)
-            corners = torch.rand(count, 2, generator=generator) * (size - sides)
-            instances = Instances((size, size))
+            room = torch.tensor([width, height]) - sides
+            corners = torch.rand(count, 2, generator=generator) * room
+            instances = Instances(size)
             instances.gt_boxes = Boxes(torch.cat([corners, corners + sides], dim=1))
             instances.gt_classes = torch.randint(num_classes, (count,), generator=generator)
-            pixels = torch.randint(256, (3, size, size), dtype=torch.uint8, generator=generator)
-            batch.append({"image": pixels, "instances": instances, "height": size, "width": size})
+            pixels = torch.randint(256, (3, *size), dtype=torch.uint8, generator=generator)
+            batch.append(
+                {"image": pixels, "instances": instances, "height": height, "width": width}
+            )
         return batch
 
 
-_CONFIGS = "projects/TADF/configs"
+_TADF: dict[str, tuple[Any, ...]] = {
+    # The method's default adapters, then the small ones, whichever the config names.
+    "distilled": ("DISTILL.TADF.ADAPTER", "conv3x3"),
+    "distilled_conv1x1": ("DISTILL.TADF.ADAPTER", "conv1x1"),
+}
+_TADF_CONFIGS = "projects/TADF/configs"
+
+_IDADET: dict[str, tuple[Any, ...]] = {
+    # Plain imitation of the neck, then the method with its defaults and with what is cheaper.
+    "hint": ("DISTILL.IDaDet.SELECTION", "everywhere", "DISTILL.IDaDet.LOSS", "l2"),
+    "idadet": (),
+    "idadet_assigned": ("DISTILL.IDaDet.POOL_LEVELS", "assigned"),
+    "idadet_mask": ("DISTILL.IDaDet.SUPPORT", "mask"),
+}
+_IDADET_CONFIGS = "projects/IDaDet/configs"
 
 PAIRS = {
-    "digits": Pair(f"{_CONFIGS}/digits_faster_rcnn.yaml", 96, 16, (24, 52), 3),
-    "r50": Pair(f"{_CONFIGS}/coco_faster_rcnn_R_50_FPN_1x.yaml", 256, 2, (32, 128), 7),
+    "digits": Pair(f"{_TADF_CONFIGS}/digits_faster_rcnn.yaml", (96, 96), 16, (24, 52), 3, _TADF),
+    "r50": Pair(
+        f"{_TADF_CONFIGS}/coco_faster_rcnn_R_50_FPN_1x.yaml", (256, 256), 2, (32, 128), 7, _TADF
+    ),
+    "digits_idadet": Pair(
+        f"{_IDADET_CONFIGS}/digits_faster_rcnn_bir18.yaml",
+        (96, 96),
+        16,
+        (24, 52),
+        3,
+        _IDADET,
+        reference="hint",
+    ),
+    # The size of images and the number of regions for which the paper's setting asks.
+    "idadet": Pair(
+        f"{_IDADET_CONFIGS}/voc_faster_rcnn_bir18.yaml",
+        (600, 1000),
+        2,
+        (60, 400),
+        5,
+        _IDADET,
+        reference="hint",
+        rounds=2,
+        memory=False,
+    ),
 }

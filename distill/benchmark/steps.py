@@ -14,13 +14,14 @@ from detectron2.modeling.backbone.resnet import BottleneckBlock
 from detectron2.utils.events import EventStorage
 from torch import nn
 
+from distill.benchmark.pairs import Pair
 from distill.config import student_config
 from distill.engine import TrainLoop, build_optimizer
 from distill.engine.precision import autocast_dtype
 from distill.seeding import seed_all
 from distill.teacher import FrozenTeacher
 
-__all__ = ["VARIANTS", "Step", "build_step"]
+__all__ = ["Step", "build_step"]
 
 
 @dataclass(frozen=True)
@@ -30,29 +31,27 @@ class Step:
     Attributes:
         model: the module that it runs.
         run: runs it once.
+        storage: where a training step writes what it logs.
     """
 
     model: nn.Module
     run: Callable[[], None]
+    storage: EventStorage | None = None
 
     def __call__(self) -> None:
         """Runs the step once."""
         self.run()
 
-
-# Variants by name, with their overrides of the config. The first is a training step of the student
-# alone, the teacher's two are its inference, whole and up to the feature maps.
-VARIANTS: dict[str, tuple[Any, ...]] = {
-    "student": ("DISTILL.METHODS", ()),
-    "teacher": (),
-    "teacher_backbone": (),
-    # The method's default adapters, then the small ones, whichever the config names.
-    "distilled": ("DISTILL.TADF.ADAPTER", "conv3x3"),
-    "distilled_conv1x1": ("DISTILL.TADF.ADAPTER", "conv1x1"),
-}
+    def counts(self) -> dict[str, float]:
+        """How many of what the distillation methods saw in the last step, by name in the log."""
+        latest = self.storage.latest() if self.storage else {}
+        names = tuple(
+            f"{method.name.lower()}/num_" for method in getattr(self.model, "methods", ())
+        )
+        return {name: value for name, (value, _) in latest.items() if name.startswith(names)}
 
 
-def build_step(variant: str, cfg: CfgNode, batch: list[dict[str, Any]]) -> Step:
+def build_step(variant: str, pair: Pair, device: str) -> Step:
     """Builds one variant's model and the function that runs one step of it.
 
     A step of the student, alone or distilled, is the trainer's: forward, backward, optimizer. The
@@ -60,10 +59,15 @@ def build_step(variant: str, cfg: CfgNode, batch: list[dict[str, Any]]) -> Step:
     proposals, and nothing is learnt, so that the work stays the same.
 
     Args:
-        variant: a name of VARIANTS.
-        cfg: the pair's config.
-        batch: the images of every step.
+        variant: one of the pair's variants.
+        pair: the pair of detectors.
+        device: "cpu" or a CUDA device.
+
+    Raises:
+        ValueError, FileNotFoundError: if the config or an override is wrong.
     """
+    cfg = pair.config(variant, device)
+    batch = pair.batch(cfg.MODEL.ROI_HEADS.NUM_CLASSES)
     seed_all(0)
     if variant.startswith("teacher"):
         teacher = FrozenTeacher.from_config(cfg)
@@ -71,9 +75,6 @@ def build_step(variant: str, cfg: CfgNode, batch: list[dict[str, Any]]) -> Step:
         whole = variant == "teacher"
         run = (lambda: _infer(teacher, batch)) if whole else lambda: teacher.signals(batch).features
         return Step(teacher.model, run)
-    cfg = cfg.clone()
-    cfg.defrost()
-    cfg.merge_from_list(list(VARIANTS[variant]))
     model = build_model(cfg if cfg.DISTILL.METHODS else student_config(cfg))
     _calm(model)
     if cfg.DISTILL.METHODS:
@@ -99,7 +100,7 @@ def _training_step(model: nn.Module, cfg: CfgNode, batch: list[dict[str, Any]]) 
         with storage:
             loop.run_step()
 
-    return Step(model, run)
+    return Step(model, run, storage)
 
 
 def _calm(model: nn.Module) -> None:

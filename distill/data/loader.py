@@ -1,4 +1,4 @@
-"""The training loader: the same batches whatever the workers, from any iteration on."""
+"""Loaders; the training one gives the same batches whatever the workers, from any iteration on."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from detectron2.config import CfgNode
 from detectron2.data import (
     DatasetFromList,
     DatasetMapper,
+    build_detection_test_loader,
     get_detection_dataset_dicts,
 )
 from detectron2.data.samplers import RepeatFactorTrainingSampler
@@ -17,9 +18,10 @@ from detectron2.utils import comm
 from torch.utils.data import DataLoader, Dataset
 
 from distill.data.sampler import ResumableBatchSampler
+from distill.data.ssd_augmentation import build_ssd_mapper
 from distill.seeding import Stream, derive_seed, seeded
 
-__all__ = ["TrainLoader", "build_train_loader"]
+__all__ = ["TrainLoader", "build_mapper", "build_test_loader", "build_train_loader"]
 
 Record = dict[str, Any]
 Mapper = Callable[[Record], "Record | None"]
@@ -123,11 +125,11 @@ def build_train_loader(cfg: CfgNode, *, seed: int, mapper: Mapper | None = None)
     Args:
         cfg: the config; DATASETS, DATALOADER, INPUT and SOLVER.IMS_PER_BATCH are read.
         seed: the run seed, the same on all ranks.
-        mapper: replaces Detectron2's ``DatasetMapper(cfg, is_train=True)``.
+        mapper: replaces that of :func:`build_mapper`.
 
     Raises:
         ValueError: if there is no training image, the batch can't be split among the ranks, or
-            the sampler is unknown.
+            the sampler or the augmentation is unknown.
     """
     records = _training_records(cfg)
     world_size = comm.get_world_size()
@@ -136,15 +138,45 @@ def build_train_loader(cfg: CfgNode, *, seed: int, mapper: Mapper | None = None)
             f"SOLVER.IMS_PER_BATCH is {cfg.SOLVER.IMS_PER_BATCH}, which {world_size} processes "
             "can't share equally: set it to a multiple of their number."
         )
+    repeat_factors = _repeat_factors(cfg, records)
     return TrainLoader(
         records,
-        DatasetMapper(cfg, is_train=True) if mapper is None else mapper,
+        build_mapper(cfg, is_train=True) if mapper is None else mapper,
         batch_size=cfg.SOLVER.IMS_PER_BATCH // world_size,
         seed=seed,
         num_workers=cfg.DATALOADER.NUM_WORKERS,
         group_by_aspect_ratio=cfg.DATALOADER.ASPECT_RATIO_GROUPING,
-        repeat_factors=_repeat_factors(cfg, records),
+        repeat_factors=repeat_factors,
     )
+
+
+def build_test_loader(cfg: CfgNode, dataset_name: str) -> DataLoader:
+    """Builds Detectron2's loader of one of DATASETS.TEST, with the config's own resizing.
+
+    Args:
+        cfg: the config; DATALOADER and INPUT are read.
+        dataset_name: a registered dataset.
+    """
+    mapper = build_mapper(cfg, is_train=False)
+    return build_detection_test_loader(cfg, dataset_name, mapper=mapper)
+
+
+def build_mapper(cfg: CfgNode, *, is_train: bool) -> Mapper:
+    """Builds what makes model inputs of records: the reader, augmentation and resizing.
+
+    Args:
+        cfg: the config; INPUT is read.
+        is_train: augment, and keep the annotations.
+
+    Raises:
+        ValueError: if INPUT.AUGMENTATION is unknown or does not suit the config.
+    """
+    name = cfg.INPUT.AUGMENTATION
+    if name == "default":
+        return DatasetMapper(cfg, is_train=is_train)
+    if name == "ssd":
+        return build_ssd_mapper(cfg, is_train=is_train)
+    raise ValueError(f"INPUT.AUGMENTATION {name!r} is unknown: use default or ssd.")
 
 
 def _training_records(cfg: CfgNode) -> Sequence[Record]:

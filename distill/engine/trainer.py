@@ -15,9 +15,11 @@ from detectron2.evaluation import DatasetEvaluator
 from detectron2.utils import comm
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
+from torch.utils.data import DataLoader
 
+from distill.auxiliary_losses import add_auxiliary_losses
 from distill.checkpoint import SafeCheckpointer
-from distill.data.loader import TrainLoader, build_train_loader
+from distill.data.loader import TrainLoader, build_test_loader, build_train_loader
 from distill.engine.evaluation import build_evaluator
 from distill.engine.hooks import RepeatablePreciseBN, StudentCheckpoints
 from distill.engine.loop import TrainLoop
@@ -56,6 +58,7 @@ class Trainer(DefaultTrainer):
         # All ranks alike: what is not a parameter is not broadcast.
         seed_all(derive_seed(self.seed, Stream.INIT))
         model = self.build_model(cfg)
+        add_auxiliary_losses(getattr(model, "student", model))
         optimizer = self.build_optimizer(cfg, model)
         model = _distribute(model)
         self._trainer = TrainLoop(model, loader, optimizer, seed=self.seed, dtype=dtype)
@@ -153,6 +156,11 @@ class Trainer(DefaultTrainer):
     def build_train_loader(cls, cfg: CfgNode, seed: int) -> TrainLoader:
         """Builds the training loader for a run seed."""
         return build_train_loader(cfg, seed=seed)
+
+    @classmethod
+    def build_test_loader(cls, cfg: CfgNode, dataset_name: str) -> DataLoader:
+        """Builds the loader of one of DATASETS.TEST."""
+        return build_test_loader(cfg, dataset_name)
 
     @classmethod
     def build_optimizer(cls, cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:

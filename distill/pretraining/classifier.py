@@ -8,12 +8,13 @@ from typing import Any
 import torch
 from detectron2.config import CfgNode, configurable
 from detectron2.layers import FrozenBatchNorm2d
-from detectron2.modeling import META_ARCH_REGISTRY, Backbone, build_backbone
+from detectron2.modeling import FPN, META_ARCH_REGISTRY, Backbone, build_backbone
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from distill.modeling.binary import BinaryConv2d
+from distill.auxiliary_losses import add_auxiliary_losses
 from distill.modeling.norm import FrozenStatsBatchNorm2d
+from distill.modeling.ssd.vgg import SSDBackbone
 from distill.pretraining.losses import distribution_loss
 from distill.pretraining.teacher import SoftLabelTeacher
 
@@ -24,10 +25,10 @@ __all__ = ["BackboneClassifier"]
 class BackboneClassifier(nn.Module):
     """Classifies images by the last stage of a detector's backbone, averaged over all places.
 
-    A feature pyramid is left out: only its bottom-up network is trained. The keys in the
-    state_dict are the detector's own, ``backbone.bottom_up.`` or ``backbone.``, and the
-    classifier's are ``linear.``. The teacher is in none of the module's parameters, buffers,
-    modules or state.
+    What detectors add is left out: of a feature pyramid its bottom-up network is trained, of SSD's
+    backbone VGG up to conv7. The keys in the state_dict are the detector's own, such as
+    ``backbone.bottom_up.``, and the classifier's are ``linear.``. The teacher is in none of the
+    module's parameters, buffers, modules or state.
 
     Attributes:
         teacher: gives the soft labels, or None.
@@ -44,10 +45,10 @@ class BackboneClassifier(nn.Module):
         label_smoothing: float = 0.1,
         teacher: SoftLabelTeacher | None = None,
     ) -> None:
-        """Takes the bottom-up network of a backbone.
+        """Takes what is to be pre-trained of a backbone.
 
         Args:
-            backbone: a detector's backbone, all of it trainable.
+            backbone: a detector's backbone, with nothing frozen in what is pre-trained.
             num_classes: K.
             pixel_mean: one value a channel.
             pixel_std: one value a channel.
@@ -58,21 +59,19 @@ class BackboneClassifier(nn.Module):
             ValueError: some of the backbone is frozen.
         """
         super().__init__()
-        bottom_up = getattr(backbone, "bottom_up", backbone)
-        _check_trainable(bottom_up)
+        name, trunk, self._feature, channels = _trunk(backbone)
+        _check_trainable(trunk)
         # The keys of the state_dict are to be the detector's.
-        self.backbone = (
-            bottom_up if bottom_up is backbone else nn.ModuleDict({"bottom_up": bottom_up})
-        )
-        shapes = bottom_up.output_shape()
-        self.feature = max(shapes, key=lambda name: shapes[name].stride)
-        self.linear = nn.Linear(shapes[self.feature].channels, num_classes)
+        self.backbone = nn.ModuleDict({name: trunk}) if name else trunk
+        self._name = name
+        self.linear = nn.Linear(channels, num_classes)
         nn.init.normal_(self.linear.weight, std=0.01)
         nn.init.zeros_(self.linear.bias)
         self.register_buffer("pixel_mean", torch.tensor(pixel_mean).view(-1, 1, 1), False)
         self.register_buffer("pixel_std", torch.tensor(pixel_std).view(-1, 1, 1), False)
         self.label_smoothing = label_smoothing
         self.teacher = teacher
+        add_auxiliary_losses(self)
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
@@ -92,10 +91,9 @@ class BackboneClassifier(nn.Module):
         return self.pixel_mean.device
 
     @property
-    def bottom_up(self) -> Backbone:
+    def trunk(self) -> nn.Module:
         """The network that is pre-trained."""
-        pyramid = isinstance(self.backbone, nn.ModuleDict)
-        return self.backbone["bottom_up"] if pyramid else self.backbone
+        return self.backbone[self._name] if self._name else self.backbone
 
     def images(self, batched_inputs: Sequence[dict]) -> Tensor:
         """The batch's images of one size, (N, C, H, W) float32 in 0..255, on the device."""
@@ -108,7 +106,9 @@ class BackboneClassifier(nn.Module):
         Args:
             images: (N, C, H, W) in 0..255.
         """
-        features = self.bottom_up((images - self.pixel_mean) / self.pixel_std)[self.feature]
+        features = self.trunk((images - self.pixel_mean) / self.pixel_std)
+        if self._feature:
+            features = features[self._feature]
         return self.linear(features.mean(dim=(2, 3)))
 
     def forward(self, batched_inputs: Sequence[dict]) -> dict[str, Tensor] | Tensor:
@@ -119,25 +119,19 @@ class BackboneClassifier(nn.Module):
                 throughout the batch, and in training ``label``, an integer.
 
         Returns:
-            In training a dict of scalar losses, else (N, K) logits.
+            In training a dict of scalar losses, to which those of the layers themselves are
+            added; else (N, K) logits.
         """
         images = self.images(batched_inputs)
         logits = self.logits(images)
         if not self.training:
             return logits
-        losses = {"loss_classification": self._classification_loss(images, logits, batched_inputs)}
-        terms = [m.auxiliary_losses() for m in self.modules() if isinstance(m, BinaryConv2d)]
-        for name in dict.fromkeys(name for term in terms for name in term):
-            losses[name] = torch.stack([term[name] for term in terms if name in term]).sum()
-        return losses
-
-    def _classification_loss(
-        self, images: Tensor, logits: Tensor, batched_inputs: Sequence[dict]
-    ) -> Tensor:
         if self.teacher is not None:
-            return distribution_loss(logits, self.teacher.logits(images))
+            return {"loss_soft_labels": distribution_loss(logits, self.teacher.logits(images))}
         labels = torch.tensor([x["label"] for x in batched_inputs]).to(self.device)
-        return F.cross_entropy(logits.float(), labels, label_smoothing=self.label_smoothing)
+        smoothing = self.label_smoothing
+        loss = F.cross_entropy(logits.float(), labels, label_smoothing=smoothing)
+        return {"loss_labels": loss}
 
     def _apply(self, fn: Any, *args: Any, **kwargs: Any) -> BackboneClassifier:
         """Moves or converts the module, and the teacher with it."""
@@ -147,7 +141,23 @@ class BackboneClassifier(nn.Module):
         return self
 
 
-def _check_trainable(backbone: Backbone) -> None:
+def _trunk(backbone: Backbone) -> tuple[str, nn.Module, str, int]:
+    """What is pre-trained of a backbone, and what it gives to a classifier.
+
+    Returns:
+        The network's name in the backbone ("" for all of it), the network, the name of its output
+        ("" where there is only one), and the channels of that.
+    """
+    if isinstance(backbone, SSDBackbone):
+        return "vgg", backbone.vgg, "", backbone.output_shape()["fc7"].channels
+    name = "bottom_up" if isinstance(backbone, FPN) else ""
+    network = backbone.bottom_up if name else backbone
+    shapes = network.output_shape()
+    last = max(shapes, key=lambda key: shapes[key].stride)
+    return name, network, last, shapes[last].channels
+
+
+def _check_trainable(backbone: nn.Module) -> None:
     frozen_norms = (FrozenBatchNorm2d, FrozenStatsBatchNorm2d)
     norms = any(isinstance(module, frozen_norms) for module in backbone.modules())
     if norms or not all(parameter.requires_grad for parameter in backbone.parameters()):

@@ -14,6 +14,7 @@ from torch import nn
 
 from distill.checkpoint import SafeCheckpointer, atomic_write
 from distill.engine.hooks import plain_weights
+from distill.pretraining.classifier import BackboneClassifier
 from distill.pretraining.teacher import without_teacher
 from distill.pretraining.trainer import ClassifierTrainer
 
@@ -52,7 +53,7 @@ def step_configs(cfg: CfgNode) -> list[CfgNode]:
     for name in names:
         step = cfg.clone()
         step.defrost()
-        step.MODEL.META_ARCHITECTURE = "BackboneClassifier"
+        step.MODEL.META_ARCHITECTURE = BackboneClassifier.__name__
         step.DATASETS.TRAIN, step.DATASETS.TEST = (), ("val",)
         step.PRETRAIN.STEP = name
         if name == "activations":
@@ -87,8 +88,11 @@ class Pretraining:
         """
         self.output = Path(cfg.OUTPUT_DIR)
         self.configs = step_configs(cfg)
-        self.resume = resume
         self.trainer = self._prepare(self.configs[0], resume)
+        if comm.is_main_process() and not self._is_complete():
+            # What followed an older first step is obsolete.
+            for later in self.configs[1:]:
+                Path(later.OUTPUT_DIR, "last_checkpoint").unlink(missing_ok=True)
 
     def train(self) -> dict[str, dict[str, Any]]:
         """Runs what is left of the steps; writes ``backbone.pth``.
@@ -99,8 +103,7 @@ class Pretraining:
         results = {}
         for config in self.configs:
             if config is not self.configs[0]:
-                # A step that has just been trained makes what followed an older one obsolete.
-                self.trainer = self._prepare(config, self.resume and not results)
+                self.trainer = self._prepare(config, resume=True)
             if self._is_complete() and config is not self.configs[-1]:
                 _logger.info("The step %s is complete.", config.PRETRAIN.STEP)
                 continue

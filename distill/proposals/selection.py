@@ -70,6 +70,7 @@ def select_top(scores: Tensor, valid: Tensor, fraction: float) -> tuple[Tensor, 
     ranked = scores.clamp(min=torch.finfo(torch.float32).min).masked_fill(~valid, -math.inf)
     index = ranked.topk(most, dim=1).indices
     counts = valid.sum(1)
-    wanted = (fraction * counts + 0.5).floor().clamp(min=1).minimum(counts)
+    # In float64, as above: float32 would round some of the halves the other way.
+    wanted = (fraction * counts.double() + 0.5).floor().clamp(min=1).minimum(counts)
     kept = torch.arange(most, device=scores.device) < wanted[:, None]
     return index, kept

@@ -1,17 +1,11 @@
 """1-bit networks: binarisation, layers, backbones, necks and heads."""
 
+from distill.modeling.binary.activations import LearnableBias, PReLU, RPReLU, RSign
 from distill.modeling.binary.block import BinaryBlock, BinaryConvPReLU
 from distill.modeling.binary.config import add_binary_config
 from distill.modeling.binary.fpn import BinaryFPN
 from distill.modeling.binary.functional import binarize_activation, binarize_weight
-from distill.modeling.binary.layers import (
-    BinaryConv2d,
-    BinarySettings,
-    LearnableBias,
-    PReLU,
-    RPReLU,
-    RSign,
-)
+from distill.modeling.binary.layers import BinaryConv2d, BinarySettings
 from distill.modeling.binary.resnet import BinaryStem
 from distill.modeling.binary.rpn import BinaryRPNHead
 

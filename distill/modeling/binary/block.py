@@ -10,7 +10,8 @@ from detectron2.layers import CNNBlockBase
 from fvcore.nn import weight_init
 from torch import Tensor, nn
 
-from distill.modeling.binary.layers import BinarySettings, LearnableBias, PReLU, RPReLU
+from distill.modeling.binary.activations import LearnableBias, PReLU, RPReLU
+from distill.modeling.binary.layers import BinarySettings
 from distill.modeling.norm import build_norm
 
 __all__ = ["BinaryBlock", "BinaryConvPReLU"]

@@ -30,9 +30,10 @@ def binarize_activation(x: Tensor, padding: tuple[int, int] = (0, 0)) -> Tensor:
     Returns:
         -1 and +1 in the type of ``x``: (..., H + 2 rows, W + 2 columns).
     """
-    if not (x.requires_grad and torch.is_grad_enabled()):
-        return _padded_sign(x, padding)
-    return _PolynomialSign.apply(x, padding)
+    if x.requires_grad and torch.is_grad_enabled():
+        return _PolynomialSign.apply(x, padding)
+    # Without a function of ours in the graph, so that it can be traced and exported.
+    return _padded_sign(x, padding)
 
 
 def binarize_weight(weight: Tensor, scale: Tensor | None = None) -> Tensor:
@@ -51,9 +52,8 @@ def binarize_weight(weight: Tensor, scale: Tensor | None = None) -> Tensor:
         Tensor in the shape and type of ``weight``.
     """
     if scale is None:
-        return _StraightThroughSign.apply(weight, _per_channel(mean_scale(weight), weight))
-    sign = _StraightThroughSign.apply(weight, weight.new_ones(()))
-    return _per_channel(scale.abs(), weight) * sign
+        return _scaled_sign(weight, _per_channel(mean_scale(weight), weight))
+    return _per_channel(scale.abs(), weight) * _scaled_sign(weight, weight.new_ones(()))
 
 
 def binary_sign(x: Tensor) -> Tensor:
@@ -140,6 +140,12 @@ class _PReLU(torch.autograd.Function):
         to_slope = x.clamp(max=0).mul_(gradient).sum((0, 2, 3))
         to_x = x.clone().gt_(0).mul_(1 - factor).add_(factor).mul_(gradient)
         return to_x, to_slope
+
+
+def _scaled_sign(weight: Tensor, alpha: Tensor) -> Tensor:
+    if weight.requires_grad and torch.is_grad_enabled():
+        return _StraightThroughSign.apply(weight, alpha)
+    return binary_sign(weight).mul_(alpha)
 
 
 def _padded_sign(x: Tensor, padding: tuple[int, int]) -> Tensor:

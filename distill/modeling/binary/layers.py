@@ -1,4 +1,4 @@
-"""Layers of 1-bit networks: the convolution, and ReActNet's shifted sign and PReLU.
+"""The 1-bit convolution and its settings.
 
 Sources: ReActNet (arXiv 2003.03488), IDa-Det (arXiv 2210.03477).
 """
@@ -19,10 +19,9 @@ from distill.modeling.binary.functional import (
     binarize_weight,
     binary_sign,
     mean_scale,
-    prelu,
 )
 
-__all__ = ["BinaryConv2d", "BinarySettings", "LearnableBias", "PReLU", "RPReLU", "RSign"]
+__all__ = ["BinaryConv2d", "BinarySettings"]
 
 _QUANTIZERS = ("mean", "learned")
 
@@ -237,58 +236,6 @@ class BinaryConv2d(nn.Conv2d):
                 f"The checkpoint was trained with {' and with '.join(differences)}: its accuracy "
                 "holds only after further training.",
             )
-
-
-class LearnableBias(nn.Module):
-    """x + b with one learnable b per channel, which begins at 0."""
-
-    def __init__(self, channels: int) -> None:
-        """Builds the layer.
-
-        Args:
-            channels: of the input.
-        """
-        super().__init__()
-        self.bias = nn.Parameter(torch.zeros(channels))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Shifts (N, C, H, W), whose type stays (under autocast too)."""
-        return x + self.bias.to(x.dtype)[:, None, None]
-
-
-class RSign(LearnableBias):
-    """ReActNet's sign(x + b) with one learnable b per channel, which begins at 0."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Maps (N, C, H, W) to -1 and +1."""
-        return binarize_activation(super().forward(x))
-
-
-class PReLU(nn.PReLU):
-    """PyTorch's layer with a gradient that is quick on a CPU too."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Maps (N, C, H, W) to the same shape."""
-        return prelu(x, self.weight)
-
-
-class RPReLU(nn.Module):
-    """ReActNet's PReLU(x + b1) + b2; slopes begin at 0.25, both biases at 0, all per channel."""
-
-    def __init__(self, channels: int) -> None:
-        """Builds the layer.
-
-        Args:
-            channels: of the input.
-        """
-        super().__init__()
-        self.shift = LearnableBias(channels)
-        self.prelu = PReLU(channels)
-        self.offset = LearnableBias(channels)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Maps (N, C, H, W) to the same shape."""
-        return self.offset(self.prelu(self.shift(x)))
 
 
 def _kind(binary: bool) -> str:

@@ -62,7 +62,9 @@ class SSDAnchorGenerator(DefaultAnchorGenerator):
             offset=offset,
         )
 
-    def generate_cell_anchors(self, sizes: Sequence[float], aspect_ratios: Sequence[float]) -> Tensor:
+    def generate_cell_anchors(
+        self, sizes: Sequence[float], aspect_ratios: Sequence[float]
+    ) -> Tensor:
         """Computes the anchors around (0, 0).
 
         Args:

@@ -32,7 +32,9 @@ class SSDHead(nn.Module):
             nn.Conv2d(channels, anchors * 4, 3, padding=1) for channels, anchors in levels
         )
         for conv in (*self.cls_score, *self.bbox_pred):
-            nn.init.xavier_uniform_(conv.weight)
+            # As in Detectron2's dense heads; SSD's own Xavier begins with confident mistakes where
+            # the backbone isn't pre-trained.
+            nn.init.normal_(conv.weight, std=0.01)
             nn.init.zeros_(conv.bias)
 
     def forward(self, features: Sequence[Tensor]) -> tuple[list[Tensor], list[Tensor]]:

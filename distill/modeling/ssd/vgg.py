@@ -100,7 +100,9 @@ class _Layers(Protocol):
 
     def conv(self, in_channels: int, out_channels: int) -> nn.Module: ...
 
-    def pool(self, channels: int) -> nn.Module: ...
+    def pool(self, channels: int, following: int) -> tuple[nn.Module, int]:
+        """The layer that halves the size before the stage that follows, and its channels."""
+        ...
 
     def dilated(self, in_channels: int, out_channels: int, dilation: int) -> nn.Module: ...
 
@@ -115,9 +117,9 @@ class _RealLayers:
     def conv(self, in_channels: int, out_channels: int) -> nn.Module:
         return _conv_relu(in_channels, out_channels, 3, norm=self.norm)
 
-    def pool(self, channels: int) -> nn.Module:
+    def pool(self, channels: int, following: int) -> tuple[nn.Module, int]:
         # Rounding up matters for pool3 of SSD300 alone: 75 cells become 38.
-        return nn.MaxPool2d(2, 2, ceil_mode=True)
+        return nn.MaxPool2d(2, 2, ceil_mode=True), channels
 
     def dilated(self, in_channels: int, out_channels: int, dilation: int) -> nn.Module:
         return _conv_relu(in_channels, out_channels, 3, norm=self.norm, dilation=dilation)
@@ -134,8 +136,10 @@ class _BinaryLayers:
     def conv(self, in_channels: int, out_channels: int) -> nn.Module:
         return BinaryBlock(in_channels, out_channels, norm=self.norm, settings=self.settings)
 
-    def pool(self, channels: int) -> nn.Module:
-        return BinaryBlock(channels, channels, stride=2, norm=self.norm, settings=self.settings)
+    def pool(self, channels: int, following: int) -> tuple[nn.Module, int]:
+        # It widens, so that every block of the stage itself keeps an identity as its shortcut.
+        block = BinaryBlock(channels, following, stride=2, norm=self.norm, settings=self.settings)
+        return block, following
 
     def dilated(self, in_channels: int, out_channels: int, dilation: int) -> nn.Module:
         conv = self.settings.conv(
@@ -219,7 +223,8 @@ def _vgg_layers(node: CfgNode, channels: int, layers: _Layers) -> Iterator[tuple
             yield f"conv{stage}_{number}", make(channels, width)
             channels = width
         if stage < len(node.VGG_CHANNELS):
-            yield f"pool{stage}", layers.pool(channels)
+            layer, channels = layers.pool(channels, node.VGG_CHANNELS[stage])
+            yield f"pool{stage}", layer
     yield "pool5", nn.MaxPool2d(3, 1, padding=1)
     yield "conv6", layers.dilated(channels, node.FC_CHANNELS, node.FC_DILATION)
     yield "conv7", _conv_relu(node.FC_CHANNELS, node.FC_CHANNELS, 1, norm=node.NORM)
@@ -267,8 +272,7 @@ def _check_extras(node: CfgNode) -> None:
     keys = ("EXTRA_CHANNELS", "EXTRA_CONV_STRIDES", "EXTRA_PADDINGS", "EXTRA_STRIDES")
     if len({len(node[key]) for key in keys}) > 1:
         raise ValueError(
-            f"MODEL.SSD.{', '.join(keys)} must have as many entries each as there are extra "
-            "levels."
+            f"MODEL.SSD.{', '.join(keys)} must have as many entries each as there are extra levels."
         )
     cells = -(-node.IMAGE_SIZE // _VGG_STRIDES[1])
     for number, (stride, padding) in enumerate(
