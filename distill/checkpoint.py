@@ -127,6 +127,11 @@ class SafeCheckpointer(DetectionCheckpointer):
         atomic_write(Path(self.save_dir, _LAST), lambda stream: stream.write(text))
 
     def _load_file(self, filename: str) -> dict[str, Any]:
+        if filename.endswith(".safetensors"):
+            raise CheckpointError(
+                f"{filename} is a packed student, which can only be evaluated (--eval-only): to "
+                "train on, set MODEL.WEIGHTS to the checkpoint that it was exported from."
+            )
         if filename.endswith(".pkl"):
             return _zoo_checkpoint(_load_pickle(filename))
         data = _load_torch(filename)

@@ -145,7 +145,7 @@ def add_distill_config(cfg: CN) -> None:
     # Precision under SOLVER.AMP.ENABLED: float16 (GPU only) or bfloat16; "" takes float16 on a
     # GPU and bfloat16 on a CPU.
     cfg.SOLVER.AMP.PRECISION = ""
-    # SGD or AdamW (whose weight decay is the decoupled one).
+    # SGD, Adam, or AdamW (whose weight decay is the decoupled one).
     cfg.SOLVER.OPTIMIZER = "SGD"
 
 

@@ -133,6 +133,13 @@ def test_a_missing_file_is_named_and_the_next_load_works(model, tmp_path):
     assert not checkpointer.incompatible.missing_keys
 
 
+def test_a_packed_student_is_not_trained_on(model, tmp_path):
+    path = tmp_path / "student.safetensors"
+    path.write_bytes(b"")
+    with pytest.raises(CheckpointError, match=r"student\.safetensors is a packed student.*--eval"):
+        SafeCheckpointer(model).load(str(path))
+
+
 def test_what_does_not_match_is_recorded(model, tmp_path):
     weights = model.state_dict()
     del weights["0.bias"]

@@ -5,8 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 from detectron2.layers import ShapeSpec
+from detectron2.modeling.poolers import assign_boxes_to_levels
+from detectron2.structures import Boxes
 
-from distill.levels import Level, common_region, match_levels
+from distill.levels import Level, assign_levels, common_region, match_levels
 
 
 def shapes(channels: int = 8, **strides: int) -> dict[str, ShapeSpec]:
@@ -68,3 +70,52 @@ def test_maps_are_cropped_at_the_right_and_the_bottom() -> None:
     mine, other = common_region(student, teacher)
     assert torch.equal(mine, student[:, :, :4, :5])
     assert torch.equal(other, teacher[:, :, :4, :5])
+
+
+# ------------------------------------------------------------- boxes
+
+
+def levels_of(*strides: int) -> tuple[Level, ...]:
+    return tuple(Level(f"s{s}", f"s{s}", s, 8, 8) for s in strides)
+
+
+def squares(*sides: float) -> torch.Tensor:
+    """(1, P, 4) boxes somewhere."""
+    return torch.tensor([[[7.0, 3.0, 7.0 + side, 3.0 + side] for side in sides]])
+
+
+def test_boxes_of_the_canonical_size_are_on_stride_16_and_others_an_octave_apart() -> None:
+    sides = (1, 55, 57, 111, 113, 223, 225, 447, 449, 5000)
+    found = assign_levels(squares(*sides), levels_of(4, 8, 16, 32), 224)
+    assert found.tolist() == [[0, 0, 0, 0, 1, 1, 2, 2, 3, 3]]
+    found = assign_levels(squares(31, 33, 63, 65), levels_of(4, 8, 16, 32), 64)
+    assert found.tolist() == [[0, 1, 1, 2]]
+
+
+def test_the_area_decides_not_a_side() -> None:
+    boxes = torch.tensor([[[0.0, 0, 400, 140], [0.0, 0, 140, 400], [0.0, 0, 400, 100]]])
+    assert assign_levels(boxes, levels_of(4, 8, 16, 32), 224).tolist() == [[2, 2, 1]]
+
+
+def test_levels_are_those_of_detectron2s_pooler() -> None:
+    corners = torch.rand(2, 50, 2) * 300
+    boxes = torch.cat([corners, corners + 2 ** (2 + 8 * torch.rand(2, 50, 2))], dim=-1)
+    expected = assign_boxes_to_levels([Boxes(x) for x in boxes], 2, 6, 224, 4).view(2, 50)
+    assert len(expected.unique()) > 3
+    assert torch.equal(assign_levels(boxes, levels_of(4, 8, 16, 32, 64), 224), expected)
+
+
+def test_boxes_of_a_stride_that_is_left_out_go_to_the_next_coarser_level() -> None:
+    boxes = squares(50, 150, 250, 500, 5000)
+    assert assign_levels(boxes, levels_of(4, 16, 64), 224).tolist() == [[0, 1, 1, 2, 2]]
+    assert assign_levels(boxes, levels_of(16), 224).tolist() == [[0] * 5]
+
+
+def test_boxes_that_are_no_boxes_get_a_level_that_exists() -> None:
+    nan, inf = float("nan"), float("inf")
+    boxes = torch.tensor(
+        [[[nan] * 4, [0, 0, nan, 5], [-inf, -inf, inf, inf], [0, 0, 0, 0], [9, 0, 0, 9]]]
+    )
+    found = assign_levels(boxes, levels_of(4, 8, 16), 224)
+    assert found.shape == (1, 5) and found.amin() >= 0 and found.amax() <= 2
+    assert assign_levels(torch.zeros(3, 0, 4), levels_of(4, 8), 224).shape == (3, 0)

@@ -11,10 +11,12 @@ from detectron2.structures import Boxes
 from detectron2.utils.events import EventStorage
 from torch import nn
 
+from distill.regions import RegionProposals, dense_regions
 from distill.signals import (
     GroundTruth,
     RoiOutputs,
     StudentSignals,
+    image_sizes,
     provided_signals,
     record_student,
     run_roi_head,
@@ -67,10 +69,8 @@ def test_nothing_is_left_behind_also_after_an_error(name: str) -> None:
 
 def test_what_each_detector_provides() -> None:
     provided = {name: provided_signals(build()) for name, build in DETECTORS.items()}
-    both = frozenset({"features", "proposals", "roi"})
-    assert provided == {
-        name: both if name in TWO_STAGE else frozenset({"features"}) for name in DETECTORS
-    }
+    both, dense = {"features", "proposals", "roi", "regions"}, {"features", "regions"}
+    assert provided == {name: both if name in TWO_STAGE else dense for name in DETECTORS}
 
 
 def test_a_cascade_provides_no_roi_signal() -> None:
@@ -79,7 +79,13 @@ def test_a_cascade_provides_no_roi_signal() -> None:
         MODEL__ROI_HEADS__IOU_THRESHOLDS=[0.5],
         MODEL__ROI_BOX_HEAD__CLS_AGNOSTIC_BBOX_REG=True,
     )
-    assert provided_signals(tiny.build(cfg)) == {"features", "proposals"}
+    assert provided_signals(tiny.build(cfg)) == {"features", "proposals", "regions"}
+
+
+def test_a_module_without_boxes_provides_no_regions() -> None:
+    assert provided_signals(nn.Linear(1, 1)) == set()
+    rpn = tiny.build(tiny.rcnn_cfg(MODEL__META_ARCHITECTURE="ProposalNetwork"))
+    assert provided_signals(rpn) == {"features"}
 
 
 @pytest.mark.parametrize("name", TWO_STAGE)
@@ -144,3 +150,80 @@ def test_the_roi_head_runs_on_images_without_boxes() -> None:
     features = model.backbone(torch.zeros(2, 3, 64, 64))
     outputs = run_roi_head(model.roi_heads, features, [Boxes(torch.zeros(0, 4))] * 2)
     assert outputs.scores.shape == (0, 4) and outputs.deltas.shape == (0, 12)
+
+
+# ------------------------------------------------------------- regions and pictures
+
+
+def unequal() -> list[dict[str, Any]]:
+    boxes = [[8, 8, 40, 48]], [[4, 20, 30, 60]]
+    return [tiny.example(boxes[0], (50, 90)), tiny.example(boxes[1], (64, 40), seed=1)]
+
+
+def test_sizes_are_those_of_the_images_without_padding() -> None:
+    assert image_sizes(unequal()) == [(50, 90), (64, 40)]
+
+
+@pytest.mark.parametrize("name", TWO_STAGE)
+def test_the_regions_of_two_stages_are_the_proposals_before_any_sampling(name: str) -> None:
+    seen, _ = recorded(DETECTORS[name](), unequal())
+    regions = seen.regions(3)
+    for image, (height, width) in enumerate(image_sizes(unequal())):
+        proposals = seen.proposals[image]
+        own = regions.boxes[image][regions.valid[image]]
+        # All of them, and no appended ground truth.
+        assert len(own) > 3 and torch.equal(own, proposals.proposal_boxes.tensor)
+        assert (own <= torch.tensor([width, height, width, height])).all()
+        objectness = regions.objectness[image][regions.valid[image]]
+        assert torch.equal(objectness, proposals.objectness_logits.sigmoid())
+
+
+@pytest.mark.parametrize("name", ["retinanet", "fcos"])
+def test_the_regions_of_a_dense_head_are_its_best_boxes(name: str) -> None:
+    model = DETECTORS[name]()
+    seen, _ = recorded(model, unequal())
+    regions = seen.regions(7)
+    assert regions.boxes.shape == (2, 7, 4) and regions.valid.all()
+    assert seen.proposals is None and seen.roi_outputs is None
+    outputs = model.head([seen.features[x] for x in model.head_in_features])
+    again = dense_regions(model, seen.features, outputs, image_sizes(unequal()), 7)
+    assert torch.equal(regions.boxes, again.boxes)
+    assert torch.equal(regions.objectness, again.objectness)
+    limits = torch.tensor([[[90.0, 50, 90, 50]], [[40.0, 64, 40, 64]]])
+    assert (regions.boxes >= 0).all() and (regions.boxes <= limits).all()
+
+
+@pytest.mark.parametrize("name", DETECTORS)
+def test_regions_are_constants(name: str) -> None:
+    seen, _ = recorded(DETECTORS[name](), tiny.batch())
+    regions: RegionProposals = seen.regions(5)
+    assert not regions.boxes.requires_grad and not regions.objectness.requires_grad
+
+
+@pytest.mark.parametrize("name", DETECTORS)
+def test_detecting_is_evaluation_and_leaves_every_mode_as_it_was(name: str) -> None:
+    model = DETECTORS[name]()
+    inputs = tiny.batch()
+    seen, _ = recorded(model, inputs)
+    frozen = next(m for m in model.modules() if isinstance(m, nn.BatchNorm2d))
+    frozen.eval()
+    modes = {module: m.training for module, m in model.named_modules()}
+    assert set(modes.values()) == {True, False}
+    before = {k: x.clone() for k, x in model.state_dict().items()}
+    found = seen.detect(1)
+    assert {module: m.training for module, m in model.named_modules()} == modes
+    assert tiny.equal(dict(model.state_dict()), before)
+    with torch.no_grad():
+        expected = model.eval()([{"image": inputs[1]["image"]}])[0]["instances"]
+    assert torch.equal(found.scores, expected.scores)
+    assert torch.equal(found.pred_boxes.tensor, expected.pred_boxes.tensor)
+    assert not found.scores.requires_grad
+
+
+def test_modes_return_also_after_an_error() -> None:
+    model = DETECTORS["faster_rcnn"]()
+    seen, _ = recorded(model, tiny.batch())
+    seen.batched_inputs[0]["image"] = None
+    with pytest.raises(AttributeError):
+        seen.detect(0)
+    assert all(m.training for m in model.modules())

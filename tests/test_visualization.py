@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 import tiny
 import torch
+from detectron2.structures import Boxes, Instances
 
 from distill.proposals import SharedProposals
 from distill.signals import RoiOutputs
-from distill.visualization import draw_regions
+from distill.visualization import draw_discrepancy, draw_regions
 
 
 @pytest.fixture(autouse=True)
@@ -111,3 +112,82 @@ def test_the_library_imports_without_opencv() -> None:
 def test_small_images_are_enlarged_by_a_whole_number(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("distill.visualization._LEGIBLE", 200)
     assert draw_regions(grey((64, 90), []), None, 4, None, {}).shape == (192, 540, 3)
+
+
+# ------------------------------------------------------------- discrepancy
+
+
+def detections(boxes: list[list[float]], scores: list[float], size: tuple[int, int]) -> Instances:
+    found = Instances(size)
+    found.pred_boxes = Boxes(torch.tensor(boxes).view(-1, 4).float())
+    found.scores = torch.tensor(scores)
+    found.pred_classes = torch.zeros(len(scores), dtype=torch.long)
+    return found
+
+
+def panels_of(
+    size: tuple[int, int],
+    boxes: list[list[float]] | None = None,
+    scores: list[float] | None = None,
+    selected: list[list[float]] | None = None,
+    student: Instances | None = None,
+    teacher: Instances | None = None,
+) -> list[np.ndarray]:
+    """The four panels of a picture of a grey image."""
+    none = detections([], [], size)
+    tables = [torch.tensor(x or []).view(-1, 4).float() for x in (boxes, selected)]
+    picture = draw_discrepancy(
+        grey(size, []),
+        tables[0],
+        torch.tensor(scores or []),
+        tables[1],
+        none if student is None else student,
+        none if teacher is None else teacher,
+    )
+    assert picture.shape == (size[0], 4 * size[1], 3) and picture.dtype == np.uint8
+    return np.split(picture, 4, axis=1)
+
+
+def test_without_regions_and_detections_all_panels_are_the_image_and_one_is_dark() -> None:
+    scored, chosen, student, teacher = panels_of((48, 72))
+    assert (chosen == 10).all()
+    assert all((panel == 40).all() for panel in (scored, student, teacher))
+
+
+def test_frames_of_low_scores_are_blue_and_those_of_high_scores_red() -> None:
+    boxes = [[4.0, 4, 20, 20], [40.0, 4, 56, 20], [4.0, 40, 20, 56]]
+    scored, *_ = panels_of((64, 64), boxes, [3.0, -1.0, 0.5])
+    patches = {"high": scored[:30, :30], "low": scored[:30, 34:], "middle": scored[34:, :30]}
+    assert dominant(patches["high"]) == "r"
+    assert dominant(patches["low"]) == "b"
+    assert "g" in dominant(patches["middle"])
+    assert (scored[34:, 34:] == 40).all()
+
+
+def test_what_is_selected_is_bright_and_the_rest_dark() -> None:
+    _, chosen, *_ = panels_of((48, 72), selected=[[60.0, 8, 70, 16], [4.2, 30.4, 20, 99]])
+    expected = np.full((48, 72, 3), 10)
+    expected[8:16, 60:70] = 40
+    expected[30:48, 4:20] = 40
+    assert np.array_equal(chosen, expected)
+
+
+def test_both_detectors_sure_finds_have_their_own_panels() -> None:
+    size = (160, 160)
+    student = detections([[10, 10, 70, 70], [90, 90, 150, 150]], [0.9, 0.4], size)
+    teacher = detections([[90, 10, 150, 70]], [0.8], size)
+    *_, mine, other = panels_of(size, student=student, teacher=teacher)
+    # Around the box and its caption at the upper left corner.
+    assert (mine[66:74, 8:72] != 40).any() and (mine[80:] == 40).all()
+    assert (mine[:, 80:] == 40).all()
+    assert (other[66:74, 88:152] != 40).any() and (other[80:] == 40).all()
+    assert (other[:, :80] == 40).all()
+
+
+def test_small_pictures_of_regions_are_enlarged(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("distill.visualization._LEGIBLE", 130)
+    empty = detections([], [], (48, 64))
+    picture = draw_discrepancy(
+        grey((48, 64), []), torch.zeros(0, 4), torch.zeros(0), torch.zeros(0, 4), empty, empty
+    )
+    assert picture.shape == (2 * 48, 4 * 2 * 64, 3)

@@ -110,7 +110,7 @@ def format_result(result: dict[str, Any]) -> str:
         worded = ", ".join(f"{key} {value:.1f}" for key, value in counts.items())
         lines += [f"    {variant}: {worded}"] if worded else []
     for part, seconds in result.get("breakdown_seconds", {}).items():
-        lines.append(f"    {part:<40}{seconds:8.4f} s")
+        lines.append(f"    {part:<43}{seconds:8.4f} s")
     return "\n".join(lines)
 
 

@@ -62,6 +62,8 @@ def step_configs(cfg: CfgNode) -> list[CfgNode]:
             step.OUTPUT_DIR = str(Path(cfg.OUTPUT_DIR, name))
         if configs:
             step.MODEL.WEIGHTS = str(Path(configs[-1].OUTPUT_DIR, _WEIGHTS))
+            # Not the first step's crops once more; a negative seed is drawn anew anyway.
+            step.SEED = cfg.SEED + 1 if cfg.SEED >= 0 else cfg.SEED
         _merge(step, f"{name.upper()}_OPTS")
         step.freeze()
         configs.append(step)

@@ -58,13 +58,13 @@ def test_a_file_that_cannot_be_written_stays_as_it_was(path):
 def test_every_flipped_byte_is_noticed(path):
     content = path.read_bytes()
     for position in range(len(content)):
-        for mask in (0x01, 0x20):
-            changed = bytearray(content)
-            changed[position] ^= mask
-            path.write_bytes(changed)
-            with pytest.raises(CheckpointError) as raised:
-                read_packed(path)
-            assert str(path) in str(raised.value) and "\n" not in str(raised.value)
+        changed = bytearray(content)
+        # Alternately another letter or digit, and a letter of the other case.
+        changed[position] ^= 0x01 if position % 2 else 0x20
+        path.write_bytes(changed)
+        with pytest.raises(CheckpointError) as raised:
+            read_packed(path)
+        assert str(path) in str(raised.value) and "\n" not in str(raised.value)
 
 
 def test_every_cut_is_noticed(path):

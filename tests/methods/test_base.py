@@ -8,7 +8,8 @@ import torch
 from torch import nn
 
 from distill.levels import Level
-from distill.methods import METHODS, TADF, Method, build_methods
+from distill.methods import METHODS, TADF, IDaDet, Method, build_methods
+from distill.methods.base import check_choices
 from distill.schedules import Schedule
 
 LEVELS = (Level("p2", "p2", 4, 8, 12),)
@@ -33,6 +34,11 @@ def test_methods_are_found_by_name_and_built_from_the_config() -> None:
     assert method.weights == {"neck": 3.0, "cls": 5.0, "box": 1.0}
     assert method.share == "both"
     assert method.schedule == Schedule("linear", max_iter=100)
+
+
+def test_several_methods_come_in_the_order_of_their_names() -> None:
+    methods = build_methods(("IDaDet", "TADF"), tiny.rcnn_cfg(), LEVELS)
+    assert [type(x) for x in methods] == [IDaDet, TADF]
 
 
 def test_no_names_give_no_methods() -> None:
@@ -81,3 +87,19 @@ def test_a_subclass_must_say_what_it_requires_and_does() -> None:
     with pytest.raises(NotImplementedError, match="Plain must define forward"):
         method(None, None)
     assert "DISTILL.METHODS" in method.remedy
+
+
+def test_by_default_the_teacher_must_provide_what_the_student_must() -> None:
+    class Needy(Method):
+        requires = frozenset({"features", "roi"})
+
+    assert Needy(Schedule()).teacher_requires == {"features", "roi"}
+
+
+def test_choices_are_checked_with_the_key_to_change() -> None:
+    choices = {"LOSS": ("l2", "cosine"), "SHARE": ("student",)}
+    check_choices("DISTILL.Odd", {"LOSS": "l2", "SHARE": "student"}, choices)
+    check_choices("DISTILL.Odd", {}, choices)
+    with pytest.raises(ValueError) as error:
+        check_choices("DISTILL.Odd", {"SHARE": "student", "LOSS": "l3"}, choices)
+    assert str(error.value) == 'DISTILL.Odd.LOSS is "l3"; choose one of l2, cosine'

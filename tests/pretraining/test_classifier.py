@@ -41,9 +41,7 @@ def _batch(size: int = 32) -> list[dict[str, Any]]:
     ]
 
 
-@pytest.mark.parametrize(
-    ("changes", "prefix"), [({}, "bottom_up."), (_SSD, "vgg."), (_PLAIN, "")]
-)
+@pytest.mark.parametrize(("changes", "prefix"), [({}, "bottom_up."), (_SSD, "vgg."), (_PLAIN, "")])
 def test_the_backbone_has_the_keys_of_the_detector_and_nothing_that_is_not_trained(
     make_config, changes, prefix
 ):

@@ -24,9 +24,7 @@ def twin(make_config, tmp_path) -> CfgNode:
     """The config of a student under its real-valued twin."""
     cfg = make_config(MODEL__BINARY__WEIGHTS=False, MODEL__BINARY__ACTIVATIONS=False)
     (tmp_path / "twin.yaml").write_text(cfg.dump())
-    torch.save(
-        {"model": BackboneClassifier(cfg).state_dict()}, tmp_path / "twin.pth"
-    )
+    torch.save({"model": BackboneClassifier(cfg).state_dict()}, tmp_path / "twin.pth")
     return make_config(
         PRETRAIN__TEACHER__CONFIG_FILE=str(tmp_path / "twin.yaml"),
         PRETRAIN__TEACHER__WEIGHTS=str(tmp_path / "twin.pth"),

@@ -98,7 +98,7 @@ def test_evaluation_alone_gives_what_training_ended_with(tiny_coco, tmp_path, ca
         (("--eval-only",), "--eval-only has no weights to evaluate"),
         (("MODEL.WEIGHTS", "nowhere.pth"), "nowhere.pth does not exist"),
         (("DATASETS.TRAIN", "('coco_2018',)"), "DATASETS.TRAIN"),
-        (("SOLVER.OPTIMIZER", "Adam"), "SOLVER.OPTIMIZER"),
+        (("SOLVER.OPTIMIZER", "Lion"), "SOLVER.OPTIMIZER"),
         (("--eval-teacher",), "DISTILL.TEACHER.CONFIG_FILE"),
         (("DATASETS.TRIAN", "()"), "DATASETS.TRIAN"),
     ],

@@ -171,7 +171,7 @@ def test_the_real_valued_twin_has_the_same_keys_and_shapes(cfg: CfgNode) -> None
     assert {k: v.shape for k, v in binary.items()} == {
         k: v.shape for k, v in twin.state_dict().items()
     }
-    # It is real throughout: scaling the image without norms' statistics scales every level.
+    # Without any sign, and with the initial statistics, a doubled image doubles every level.
     twin.eval()
     x = torch.randn(1, 3, 32, 32)
     doubled, single = twin(2 * x), twin(x)

@@ -1,0 +1,59 @@
+"""The SSD configs build the detectors they promise."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from detectron2.config import CfgNode
+from detectron2.modeling import META_ARCH_REGISTRY
+
+from distill.modeling.ssd import SSD
+
+PARAMETERS = {
+    "voc/ssd300_vgg16": 26_285_486,
+    "voc/ssd300_bivgg16": 29_973_614,
+    "coco/ssd300_vgg16": 34_305_186,
+    "coco/ssd300_bivgg16": 37_993_314,
+    "digits/ssd_teacher": 0,
+    "digits/ssd_student": 0,
+    "digits/ssd_student_1bit": 0,
+}
+
+
+def build(cfg: CfgNode) -> SSD:
+    """The detector without storage."""
+    with torch.device("meta"):
+        return META_ARCH_REGISTRY.get(cfg.MODEL.META_ARCHITECTURE)(cfg)
+
+
+@pytest.mark.parametrize("name", PARAMETERS)
+def test_a_config_builds_a_detector_of_the_promised_size(published_cfg, name: str) -> None:
+    cfg = published_cfg(name)
+    assert sum(p.numel() for p in build(cfg).parameters()) == PARAMETERS[name]
+    assert cfg.OUTPUT_DIR == f"output/{name}"
+
+
+@pytest.mark.parametrize(("name", "first", "classes"), [("voc", 30, 20), ("coco", 21, 80)])
+def test_ssd300_differs_between_datasets_in_anchors_and_classes(
+    published_cfg, name: str, first: float, classes: int
+) -> None:
+    cfg = published_cfg(f"{name}/ssd300_vgg16")
+    model = build(cfg)
+    assert cfg.MODEL.ANCHOR_GENERATOR.SIZES[0] == first and model.num_classes == classes
+    assert model.anchor_generator.num_anchors == [4, 6, 6, 6, 4, 4]
+    assert cfg.INPUT.AUGMENTATION == "ssd" and cfg.SOLVER.IMS_PER_BATCH == 32
+    assert max(cfg.SOLVER.STEPS) < cfg.SOLVER.MAX_ITER
+
+
+@pytest.mark.parametrize("name", ["digits/ssd_student", "digits/ssd_student_1bit"])
+def test_teacher_and_student_see_the_same_digits_levels_and_anchors(
+    published_cfg, name: str
+) -> None:
+    teacher, student = published_cfg("digits/ssd_teacher"), published_cfg(name)
+    for section in ("INPUT", "DATASETS", "DATALOADER"):
+        assert teacher[section] == student[section]
+    assert teacher.MODEL.ANCHOR_GENERATOR == student.MODEL.ANCHOR_GENERATOR
+    shapes = [build(cfg).backbone.output_shape() for cfg in (teacher, student)]
+    assert [{n: s.stride for n, s in shape.items()} for shape in shapes] == [
+        {"conv4_3": 8, "fc7": 16, "extra1": 32}
+    ] * 2
