@@ -38,6 +38,7 @@ def ssd_cfg() -> Callable[..., CfgNode]:
         model.PIXEL_STD = [60.0, 60.0, 60.0]
         model.BACKBONE.NAME = "build_ssd_vgg_backbone"
         model.ANCHOR_GENERATOR.NAME = "SSDAnchorGenerator"
+        model.ANCHOR_GENERATOR.OFFSET = 0.5
         model.ANCHOR_GENERATOR.SIZES = [12, 24, 40, 60]
         model.ANCHOR_GENERATOR.ASPECT_RATIOS = [[0.5, 2.0]]
         ssd = model.SSD

@@ -11,12 +11,12 @@ from distill.modeling.ssd import SSD
 
 PARAMETERS = {
     "voc/ssd300_vgg16": 26_285_486,
-    "voc/ssd300_bivgg16": 29_973_614,
-    "coco/ssd300_vgg16": 34_305_186,
-    "coco/ssd300_bivgg16": 37_993_314,
-    "digits/ssd_teacher": 0,
-    "digits/ssd_student": 0,
-    "digits/ssd_student_1bit": 0,
+    "voc/ssd300_bivgg16": 32_211_822,
+    "coco/ssd300_vgg16": 34_305_206,
+    "coco/ssd300_bivgg16": 40_231_542,
+    "digits/ssd_teacher": 1_958_391,
+    "digits/ssd_student": 197_935,
+    "digits/ssd_student_1bit": 257_431,
 }
 
 
@@ -41,6 +41,7 @@ def test_ssd300_differs_between_datasets_in_anchors_and_classes(
     model = build(cfg)
     assert cfg.MODEL.ANCHOR_GENERATOR.SIZES[0] == first and model.num_classes == classes
     assert model.anchor_generator.num_anchors == [4, 6, 6, 6, 4, 4]
+    assert model.anchor_generator.offset == 0.5
     assert cfg.INPUT.AUGMENTATION == "ssd" and cfg.SOLVER.IMS_PER_BATCH == 32
     assert max(cfg.SOLVER.STEPS) < cfg.SOLVER.MAX_ITER
 
@@ -53,6 +54,7 @@ def test_teacher_and_student_see_the_same_digits_levels_and_anchors(
     for section in ("INPUT", "DATASETS", "DATALOADER"):
         assert teacher[section] == student[section]
     assert teacher.MODEL.ANCHOR_GENERATOR == student.MODEL.ANCHOR_GENERATOR
+    assert student.MODEL.ANCHOR_GENERATOR.OFFSET == 0.5
     shapes = [build(cfg).backbone.output_shape() for cfg in (teacher, student)]
     assert [{n: s.stride for n, s in shape.items()} for shape in shapes] == [
         {"conv4_3": 8, "fc7": 16, "extra1": 32}

@@ -87,9 +87,11 @@ def test_which_layers_of_the_binary_backbone_are_1_bit(ssd300) -> None:
     pools = [getattr(backbone.vgg, f"pool{i}") for i in range(1, 5)]
     assert all(isinstance(pool, BinaryBlock) and pool.stride == 2 for pool in pools)
     bits = sum(m.weight.numel() for m in backbone.modules() if isinstance(m, BinaryConv2d))
-    # VGG16's without conv1_1's, those of the four poolings, and conv6's.
-    pooling = 9 * (64**2 + 128**2 + 256**2 + 512**2)
-    assert bits == 14_710_464 - 3 * 64 * 9 + pooling + 512 * 1024 * 9
+    # Each pooling goes to the channels of its stage, which the convolutions of the stage then keep.
+    stages = [(64, 64, 1), (64, 128, 2), (128, 256, 3), (256, 512, 3), (512, 512, 3)]
+    convs = sum(count * width * width for _, width, count in stages)
+    pools = sum(before * width for before, width, _ in stages[1:])
+    assert bits == 9 * (convs + pools + 512 * 1024)
 
 
 def test_the_binary_backbone_takes_its_precision_from_the_config(ssd_cfg) -> None:
