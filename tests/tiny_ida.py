@@ -13,7 +13,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from distill import Distiller
 from distill.levels import Level, match_levels
-from distill.methods import IDaDet
+from distill.methods import IDaDet, MethodOutput
 from distill.methods.region_selection import RegionSelector
 from distill.regions import RegionProposals
 from distill.schedules import Schedule
@@ -33,6 +33,9 @@ class Shown:
 
 def levels_of(*strides: int, channels: tuple[int, int] = (4, 4)) -> tuple[Level, ...]:
     return tuple(Level(f"s{s}", f"s{s}", s, *channels) for s in strides)
+
+
+LEVELS = levels_of(4, 8)
 
 
 def maps_at_random(
@@ -62,11 +65,36 @@ def regions_at_random(images: int, count: int, size: tuple[int, int]) -> RegionP
     return RegionProposals(boxes, torch.rand(images, count), valid)
 
 
+def noise(
+    images: int = 2, count: int = 6, size: tuple[int, int] = (64, 112), channels: int = 4
+) -> tuple[Shown, Shown]:
+    """Both detectors' maps and regions at random."""
+    return tuple(
+        Shown(
+            maps_at_random(images, size, 4, 8, channels=channels),
+            regions_at_random(images, count, size),
+        )
+        for _ in range(2)
+    )
+
+
 def ida(levels: tuple[Level, ...], **arguments: Any) -> IDaDet:
     """The method from its arguments and its selector's."""
     fields = RegionSelector.__dataclass_fields__.keys() & arguments.keys()
     selector = RegionSelector(**{name: arguments.pop(name) for name in fields})
     return IDaDet(levels=levels, schedule=Schedule(), selector=selector, **arguments)
+
+
+def output_of(
+    student: Shown, teacher: Shown, levels: tuple[Level, ...] | None = None, **arguments: Any
+) -> MethodOutput:
+    """What the plainest method makes of signals: all losses with weight 1, no adapters."""
+    arguments = {"weight": 1.0, "loss": "l2", "adapter": "none", **arguments}
+    return ida(LEVELS if levels is None else levels, **arguments)(student, teacher)
+
+
+def loss_of(student: Shown, teacher: Shown, **arguments: Any) -> Tensor:
+    return output_of(student, teacher, **arguments).losses["loss_idadet"]
 
 
 def ida_pair(

@@ -172,8 +172,8 @@ class IDaDet(Method):
         if self.support == "crops":
             return self._imitate_crops(pairs, selected)
         masks: list[Tensor | None] = [
-            box_union_mask(selected.boxes, selected.kept, mine.shape[-2:], level.stride)
-            for (mine, _), level in zip(pairs, self.levels, strict=True)
+            box_union_mask(selected.boxes, selected.on_level(i), mine.shape[-2:], level.stride)
+            for i, ((mine, _), level) in enumerate(zip(pairs, self.levels, strict=True))
         ]
         return self._imitate_cells(pairs, masks)
 

@@ -58,6 +58,10 @@ class SelectedRegions:
     boxes: Tensor
     level: Tensor | None
 
+    def on_level(self, level: int) -> Tensor:
+        """(N, k) bool, the kept ones that are imitated on a level, by its index."""
+        return self.kept if self.level is None else self.kept & (self.level == level)
+
     def means(self) -> tuple[Tensor, Tensor]:
         """The mean score of all regions and of the selected ones."""
         valid, kept = self.regions.valid, self.kept

@@ -93,6 +93,7 @@ class Pretraining:
         self.trainer = self._prepare(self.configs[0], resume)
         if comm.is_main_process() and not self._is_complete():
             # What followed an older first step is obsolete.
+            (self.output / BACKBONE_FILE).unlink(missing_ok=True)
             for later in self.configs[1:]:
                 Path(later.OUTPUT_DIR, "last_checkpoint").unlink(missing_ok=True)
 

@@ -222,9 +222,7 @@ def test_the_gradient_of_the_variance_is_that_of_finite_differences(at: float) -
 
     log_variance = torch.tensor(at, requires_grad=True)
     (found,) = torch.autograd.grad(value(log_variance), log_variance)
-    torch.testing.assert_close(
-        found, numeric(value, log_variance.detach()), rtol=1e-2, atol=1e-3
-    )
+    torch.testing.assert_close(found, numeric(value, log_variance.detach()), rtol=1e-2, atol=1e-3)
 
 
 @EVERY

@@ -134,6 +134,7 @@ def test_resuming_a_new_run_does_not_continue_an_older_one(make_config, tmp_path
     Pretraining(changed(new, OUTPUT_DIR=str(tmp_path / "whole"))).train()
     Pretraining(make_config(SEED=3)).train()
     _interrupt(monkeypatch, new, 1)
+    assert not (tmp_path / "run" / "backbone.pth").exists()
     Pretraining(new, resume=True).train()
     _assert_same(tmp_path / "run" / "backbone.pth", tmp_path / "whole" / "backbone.pth")
 

@@ -16,7 +16,9 @@ def boxes_at_random(images: int, count: int, spread: float = 100.0) -> Tensor:
     return torch.cat([corner, corner + 5 + torch.rand(images, count, 2) * 40], dim=-1)
 
 
-def regions_of(objectness: list[list[float]], valid: list[list[int]] | None = None) -> RegionProposals:
+def regions_of(
+    objectness: list[list[float]], valid: list[list[int]] | None = None
+) -> RegionProposals:
     """Boxes far from each other, each told by its left edge 100 * image + place."""
     scores = torch.tensor(objectness)
     places = torch.arange(scores.shape[1]) + 100.0 * torch.arange(len(scores))[:, None]

@@ -38,12 +38,8 @@ def test_rows_are_of_y_and_columns_of_x() -> None:
 
 def test_cells_count_whose_centres_are_inside() -> None:
     # Centres at 4, 12, 20, ...
-    assert torch.equal(
-        mask_of((4.0, 3.9, 12.1, 19.9)), cells((4, 9), (slice(0, 2), slice(0, 2)))
-    )
-    assert torch.equal(
-        mask_of((4.1, 4.1, 19.9, 20.1)), cells((4, 9), (slice(1, 3), slice(1, 2)))
-    )
+    assert torch.equal(mask_of((4.0, 3.9, 12.1, 19.9)), cells((4, 9), (slice(0, 2), slice(0, 2))))
+    assert torch.equal(mask_of((4.1, 4.1, 19.9, 20.1)), cells((4, 9), (slice(1, 3), slice(1, 2))))
 
 
 def test_boxes_are_united_not_added() -> None:
@@ -199,3 +195,13 @@ def test_padded_objects_light_up_nothing() -> None:
     boxes = torch.tensor([[[0.0, 0, 10, 10], [10, 10, 20, 20]]])
     (mask,) = anchor_overlap_masks(anchors, [(2, 2)], boxes, torch.tensor([[False, True]]))
     assert mask[0, 0].tolist() == [[0, 0], [0, 1]]
+
+
+def test_an_overlap_of_just_the_share_does_not_count() -> None:
+    # The box is an anchor of the first level, and half of the only one of the second.
+    levels = [grid((1, 2), 10, (10.0, 10.0)), torch.tensor([[0.0, 0, 20, 10]])]
+    boxes, valid = torch.tensor([[[0.0, 0, 10, 10]]]), torch.ones(1, 1, dtype=torch.bool)
+    _, coarse = anchor_overlap_masks(levels, [(1, 2), (1, 1)], boxes, valid, 0.5)
+    assert not coarse.any()
+    _, coarse = anchor_overlap_masks(levels, [(1, 2), (1, 1)], boxes, valid, 0.499)
+    assert coarse.all()

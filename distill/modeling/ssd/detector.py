@@ -245,14 +245,11 @@ class SSD(DenseDetector):
 
 def _padded(instances: list[Instances]) -> tuple[Tensor, Tensor, Tensor]:
     """Boxes (N, G, 4), classes (N, G) and whether they are real (N, G), with G >= 1."""
-    boxes = [x.gt_boxes.tensor for x in instances]
-    classes = [x.gt_classes for x in instances]
-    # One more, so that an image without objects needs no case of its own.
-    places = max(map(len, boxes)) + 1
-    valid = torch.tensor([[i < len(x) for i in range(places)] for x in boxes])
-    pad = nn.functional.pad
-    return (
-        torch.stack([pad(x, (0, 0, 0, places - len(x))) for x in boxes]),
-        torch.stack([pad(x, (0, places - len(x))) for x in classes]),
-        valid.to(boxes[0].device, non_blocking=True),
-    )
+    pad = nn.utils.rnn.pad_sequence
+    boxes = pad([x.gt_boxes.tensor for x in instances], batch_first=True)
+    classes = pad([x.gt_classes for x in instances], batch_first=True)
+    # One more place, so that a batch without objects needs no case of its own.
+    boxes, classes = nn.functional.pad(boxes, (0, 0, 0, 1)), nn.functional.pad(classes, (0, 1))
+    counts = torch.tensor([len(x) for x in instances])
+    valid = torch.arange(boxes.shape[1]) < counts[:, None]
+    return boxes, classes, valid.to(boxes.device, non_blocking=True)
