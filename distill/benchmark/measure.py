@@ -51,7 +51,7 @@ def time_rounds(
     rounds: int,
     device: str,
     clock: Callable[[], float] = time.perf_counter,
-    warm_up: int = 2,
+    warm_up: int = 1,
 ) -> dict[str, list[float]]:
     """Seconds of each step in each round; a round runs every step once, one after the other.
 

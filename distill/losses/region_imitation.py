@@ -21,7 +21,7 @@ __all__ = [
 
 def entropy_imitation(
     student: Tensor,
-    teacher: Tensor,
+    teacher: Tensor | None,
     log_variance: Tensor,
     *,
     log_weight: float = 1e-3,
@@ -31,7 +31,7 @@ def entropy_imitation(
 
     Args:
         student: (n, C, h, w) features.
-        teacher: (n, C, h, w) target, taken as a constant.
+        teacher: (n, C, h, w) target, taken as a constant; None where `student` is the difference.
         log_variance: scalar logarithm of the variance, usually learnable.
         log_weight: factor of the logarithm; 1e-3 is that of the authors' release.
         weight: what each element counts, broadcast to the features; all alike if None.
@@ -47,19 +47,27 @@ def entropy_imitation(
     return entropy * present
 
 
-def squared_imitation(student: Tensor, teacher: Tensor, *, weight: Tensor | None = None) -> Tensor:
+def squared_imitation(
+    student: Tensor, teacher: Tensor | None, *, weight: Tensor | None = None
+) -> Tensor:
     """Mean of (student - teacher)^2, as for hints (arXiv 1412.6550).
 
     Args:
         student: (n, C, h, w) features.
-        teacher: (n, C, h, w) target, taken as a constant.
+        teacher: (n, C, h, w) target, taken as a constant; None where `student` is the difference.
         weight: what each element counts, broadcast to the features; all alike if None.
 
     Returns:
         float32 scalar; 0 where both are equal, and without elements.
     """
-    squares = (student.float() - teacher.detach().float()).square()
-    return _mean(squares, weight)
+    difference = student.float()
+    if teacher is not None:
+        difference = difference - teacher.detach().float()
+    if weight is None or weight.shape[1] > 1:
+        return _mean(difference.square(), weight)
+    # One pass over the channels each way, several times faster than squares and their mean.
+    norm = torch.linalg.vector_norm(difference, dim=1, keepdim=True)
+    return _mean(norm.square() / difference.shape[1], weight)
 
 
 def cosine_imitation(student: Tensor, teacher: Tensor, *, weight: Tensor | None = None) -> Tensor:

@@ -97,6 +97,11 @@ class IDaDet(Method):
                 'DISTILL.IDaDet.COMPARE is "raw", but the channels of student and teacher differ; '
                 "choose adapted or auto"
             )
+        if selector.pool_levels == "assigned" and len({x.teacher_channels for x in levels}) > 1:
+            raise ValueError(
+                'DISTILL.IDaDet.POOL_LEVELS is "assigned", but the levels have different channels; '
+                "choose every or finest, or name levels of equal channels in DISTILL.LEVELS"
+            )
         self.compares_raw = compare == "raw" or (compare == "auto" and equal)
         self.adapters = build_adapters(adapter, self.levels, "DISTILL.IDaDet.ADAPTER")
         self.log_variance = nn.Parameter(torch.zeros(())) if loss == "entropy" else None
@@ -189,16 +194,18 @@ class IDaDet(Method):
         weight = selected.kept.flatten()[:, None, None, None]
         terms = []
         for level in zip(*crops, strict=True):
-            mine, *other = (x.flatten(0, 1).transpose(1, 2)[..., None] for x in level)
-            terms.append(self._imitate(mine, other[0] if other else mine.new_zeros(()), weight))
+            here = (x.flatten(0, 1).transpose(1, 2)[..., None] for x in level)
+            terms.append(self._imitate(*here, weight=weight))
         return torch.stack(terms).mean()
 
     def _imitate_cells(self, pairs: list[_Pair], masks: Sequence[Tensor | None]) -> Tensor:
         """The loss on the cells of (N, 1, H, W) masks, or on all where a mask is None."""
-        terms = [self._imitate(*pair, mask) for pair, mask in zip(pairs, masks, strict=True)]
+        terms = [self._imitate(*pair, weight=mask) for pair, mask in zip(pairs, masks, strict=True)]
         return torch.stack(terms).mean()
 
-    def _imitate(self, student: Tensor, teacher: Tensor, weight: Tensor | None) -> Tensor:
+    def _imitate(
+        self, student: Tensor, teacher: Tensor | None = None, *, weight: Tensor | None
+    ) -> Tensor:
         if self.log_variance is None:
             return _LOSSES[self.loss](student, teacher, weight=weight)
         return entropy_imitation(

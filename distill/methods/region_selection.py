@@ -20,9 +20,11 @@ from distill.proposals import (
     check_fraction,
     filter_regions,
     join_regions,
+    pool_pairs,
     pool_regions,
-    region_discrepancy,
+    relative_distance,
     select_top,
+    softmax_distance,
 )
 from distill.regions import RegionProposals
 from distill.signals import StudentSignals
@@ -199,9 +201,11 @@ class RegionSelector:
             return torch.rand_like(regions.objectness)
         if self.selection != "discrepancy":
             return regions.objectness
-        crops = (self.pool(side, levels, regions.boxes, level) for side in zip(*maps, strict=True))
-        scores = [
-            region_discrepancy(*pair, temperature=self.temperature, valid=regions.valid)
-            for pair in zip(*crops, strict=True)
-        ]
+        strides = [x.stride for x in levels]
+        student, teacher = zip(*maps, strict=True)
+        scores = []
+        for crops in pool_pairs(student, teacher, strides, regions.boxes, level, self.resolution):
+            parts = [softmax_distance(*pair, temperature=self.temperature) for pair in crops]
+            distance, variance = (torch.cat(x, dim=1) for x in zip(*parts, strict=True))
+            scores.append(relative_distance(distance, variance, regions.valid))
         return torch.stack(scores).mean(0)

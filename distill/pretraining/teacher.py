@@ -54,7 +54,7 @@ class SoftLabelTeacher(FrozenTeacher):
 
         Raises:
             ValueError, FileNotFoundError: one sentence, if the reference is wrong or the weights
-                do not cover the model.
+                do not fit the model.
         """
         node = cfg.PRETRAIN.TEACHER
         if node.NAME and node.CONFIG_FILE:
@@ -147,13 +147,15 @@ def _load(network: nn.Module, cfg: CfgNode) -> None:
         )
     checkpointer = SafeCheckpointer(network)
     checkpointer.load(node.WEIGHTS)
-    lost = checkpointer.incompatible.missing_keys
-    lost = lost + [name for name, _, _ in checkpointer.incompatible.incorrect_shapes]
+    found = checkpointer.incompatible
+    # Weights of a deeper network cover a shallower one, which they do not make a teacher.
+    wrong = [*found.missing_keys, *(x[0] for x in found.incorrect_shapes), *found.unexpected_keys]
     # The counters do not change what the network computes.
-    lost = [key for key in lost if not key.endswith("num_batches_tracked")]
-    if lost:
+    wrong = [key for key in wrong if not key.endswith("num_batches_tracked")]
+    if wrong:
+        named = ", ".join(wrong[:3]) + (", ..." if len(wrong) > 3 else "")
         raise ValueError(
-            f"PRETRAIN.TEACHER.WEIGHTS {node.WEIGHTS} does not cover the teacher (lacking or of "
-            f"another shape: {', '.join(lost[:3])}{', ...' if len(lost) > 3 else ''}): check that "
-            "it belongs to PRETRAIN.TEACHER.NAME or CONFIG_FILE and to PRETRAIN.NUM_CLASSES."
+            f"PRETRAIN.TEACHER.WEIGHTS {node.WEIGHTS} does not fit the teacher (lacking, "
+            f"superfluous or of another shape: {named}): check that it belongs to "
+            "PRETRAIN.TEACHER.NAME or CONFIG_FILE and to PRETRAIN.NUM_CLASSES."
         )

@@ -10,7 +10,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-__all__ = ["proposal_discrepancy", "region_discrepancy"]
+__all__ = [
+    "proposal_discrepancy",
+    "region_discrepancy",
+    "relative_distance",
+    "softmax_distance",
+]
 
 _RELATIVE_FLOOR = 1e-3
 _ABSOLUTE_FLOOR = 1e-12
@@ -33,7 +38,6 @@ def proposal_discrepancy(
     return region_discrepancy(student, teacher, temperature=temperature)
 
 
-@torch.no_grad()
 def region_discrepancy(
     student: Tensor, teacher: Tensor, *, temperature: float = 1.0, valid: Tensor | None = None
 ) -> Tensor:
@@ -52,14 +56,46 @@ def region_discrepancy(
     Returns:
         (...) float32 discrepancies; finite for finite values, constant ones included.
     """
+    distance, variance = softmax_distance(student, teacher, temperature=temperature)
+    return relative_distance(distance, variance, valid)
+
+
+@torch.no_grad()
+def softmax_distance(
+    student: Tensor, teacher: Tensor, *, temperature: float = 1.0
+) -> tuple[Tensor, Tensor]:
+    """||p_c - q_c||^2 and var_c of `region_discrepancy`, which regions may enter in turns.
+
+    Args:
+        student: (..., S, C) values at S positions of each region.
+        teacher: (..., S, C) values at the same positions.
+        temperature: divides the values before the softmax.
+
+    Returns:
+        Two of (..., C) float32.
+    """
     positions = student.shape[-2]
-    # Positions last: softmax and norms over contiguous values take a fraction of the time.
-    p, q = ((x.float().transpose(-1, -2) / temperature).softmax(-1) for x in (student, teacher))
+    student, teacher = student.float(), teacher.float()
+    if temperature != 1:
+        student, teacher = student / temperature, teacher / temperature
     # Centred, as the variance of nearly constant values would else be lost in rounding.
-    p, q = p.sub_(1 / positions), q.sub_(1 / positions)
-    norm = torch.linalg.vector_norm
-    variance = (norm(p, dim=-1).square_() + norm(q, dim=-1).square_()) / (2 * positions)
-    distance = norm(p.sub_(q), dim=-1).square_()
+    p, q = (x.softmax(-2).sub_(1 / positions) for x in (student, teacher))
+    variance = (p.square().sum(-2) + q.square().sum(-2)) / (2 * positions)
+    return p.sub_(q).square_().sum(-2), variance
+
+
+@torch.no_grad()
+def relative_distance(distance: Tensor, variance: Tensor, valid: Tensor | None = None) -> Tensor:
+    """The discrepancies from what `softmax_distance` returns.
+
+    Args:
+        distance: (..., C) squared distances of all regions.
+        variance: (..., C) their variances.
+        valid: (...) bool, regions that count in the mean of the variance; all if None.
+
+    Returns:
+        (...) float32.
+    """
     if valid is None:
         mean = variance.mean() if variance.numel() else variance.sum()
     else:

@@ -14,7 +14,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-__all__ = ["FeatureTable", "pool_regions"]
+__all__ = ["FeatureTable", "pool_pairs", "pool_regions"]
+
+# Values that a CPU keeps at hand from one operation to the next.
+_CACHED_ELEMENTS = 2**20
 
 
 def pool_regions(
@@ -36,11 +39,55 @@ def pool_regions(
     Yields:
         (N, P, resolution ** 2, C) float32: once a level, or once.
     """
+    for table in _tables(maps, strides, level):
+        yield table.pool(boxes, 0 if level is None else level, resolution)
+
+
+def pool_pairs(
+    first: Sequence[Tensor],
+    second: Sequence[Tensor],
+    strides: Sequence[int],
+    boxes: Tensor,
+    level: Tensor | None,
+    resolution: int,
+) -> Iterator[Iterator[tuple[Tensor, Tensor]]]:
+    """Crops from the maps of two detectors, as of `pool_regions`, a few regions after the others.
+
+    What is made of a few crops while they are in its cache takes a CPU a third of the time. A GPU
+    gets all regions at once.
+
+    Args:
+        first: (N, C, H, W) by level.
+        second: the other detector's, of the same shapes.
+        strides: pixels per cell of each level.
+        boxes: (N, P, 4) corners in pixels.
+        level: (N, P) index of each box's level; None takes every box from every level.
+        resolution: bins along each side.
+
+    Yields:
+        Once a level, or once, the pairs of (N, p, resolution ** 2, C) float32 whose p sum up to P.
+    """
+    values = len(boxes) * resolution**2 * first[0].shape[1]
+    number = _CACHED_ELEMENTS // values if boxes.device.type == "cpu" else boxes.shape[1]
+    parts = boxes.split(max(1, number), dim=1)
+    levels = [0] * len(parts) if level is None else level.split(max(1, number), dim=1)
+    both = (_tables(maps, strides, level) for maps in (first, second))
+    for mine, other in zip(*both, strict=True):
+        yield (
+            (mine.pool(part, at, resolution), other.pool(part, at, resolution))
+            for part, at in zip(parts, levels, strict=True)
+        )
+
+
+def _tables(
+    maps: Sequence[Tensor], strides: Sequence[int], level: Tensor | None
+) -> Iterator[FeatureTable]:
+    """One table of all levels where boxes have their own, else one a level."""
     if level is not None:
-        yield FeatureTable(maps, strides).pool(boxes, level, resolution)
+        yield FeatureTable(maps, strides)
         return
     for feature, stride in zip(maps, strides, strict=True):
-        yield FeatureTable([feature], [stride]).pool(boxes, 0, resolution)
+        yield FeatureTable([feature], [stride])
 
 
 class FeatureTable:

@@ -28,9 +28,8 @@ def test_a_spread_is_median_and_extremes() -> None:
 
 def test_peak_memory_holds_at_least_the_weights(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(Path(__file__).parents[2])
-    pair = dataclasses.replace(PAIRS["digits"], image_size=64, batch_size=1)
-    cfg = pair.config("cpu")
-    model = build_step("teacher", cfg, pair.batch(10)).model
+    pair = dataclasses.replace(PAIRS["digits"], image_size=(64, 64), batch_size=1)
+    model = build_step("teacher", pair, "cpu").model
     weights = sum(p.numel() * p.element_size() for p in model.parameters()) / 2**20
     # A process that has allocated much before does not hide it.
     torch.zeros(2**26).fill_(1)

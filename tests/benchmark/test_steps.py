@@ -9,19 +9,21 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from distill.benchmark import PAIRS, VARIANTS, Pair, break_down, build_step
-from distill.benchmark.steps import Step
+from distill.benchmark import PAIRS, Pair, Step, break_down, build_step
+from distill.methods.region_selection import RegionSelector
 
 
-@pytest.fixture
-def pair(monkeypatch: pytest.MonkeyPatch) -> Pair:
-    """The digits pair, small."""
+@pytest.fixture(autouse=True)
+def _at_the_root(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(Path(__file__).parents[2])
-    return dataclasses.replace(PAIRS["digits"], image_size=64, batch_size=2)
 
 
-def build(pair: Pair, variant: str) -> Step:
-    return build_step(variant, pair.config("cpu"), pair.batch(10))
+def small(name: str) -> Pair:
+    return dataclasses.replace(PAIRS[name], image_size=(64, 96), batch_size=2)
+
+
+def build(name: str, variant: str) -> Step:
+    return build_step(variant, small(name), "cpu")
 
 
 def proposals_of(step: Step) -> Tensor:
@@ -36,41 +38,46 @@ def proposals_of(step: Step) -> Tensor:
     return torch.cat(seen).detach()
 
 
-def test_every_training_step_sees_the_same_proposals(pair: Pair) -> None:
-    expected = proposals_of(build(pair, "student"))
+@pytest.mark.parametrize("name", ["digits", "digits_idadet"])
+def test_every_training_step_sees_the_same_proposals(name: str) -> None:
+    expected = proposals_of(build(name, "student"))
     assert len(expected) > 10
-    for variant in ("student", "distilled", "distilled_conv1x1"):
-        step = build(pair, variant)
+    for variant in ("student", *PAIRS[name].distilled):
+        step = build(name, variant)
         assert torch.equal(proposals_of(step), expected)
         assert torch.equal(proposals_of(step), expected)
 
 
-def test_a_training_step_has_gradients_and_an_optimizer_but_learns_nothing(pair: Pair) -> None:
-    step = build(pair, "distilled")
+@pytest.mark.parametrize(
+    ("name", "variant"), [("digits", "distilled"), ("digits_idadet", "idadet")]
+)
+def test_a_training_step_has_gradients_and_an_optimizer_but_learns_nothing(
+    name: str, variant: str
+) -> None:
+    step = build(name, variant)
     before = {name: p.clone() for name, p in step.model.named_parameters()}
     step()
     for name, p in step.model.named_parameters():
         assert p.grad is not None and torch.equal(p, before[name])
 
 
-@pytest.mark.parametrize("variant", [x for x in VARIANTS if x.startswith("teacher")])
-def test_the_teachers_steps_leave_no_gradient_and_stop_where_they_should(
-    pair: Pair, variant: str
-) -> None:
-    step = build(pair, variant)
+@pytest.mark.parametrize("variant", ["teacher", "teacher_backbone"])
+def test_the_teachers_steps_leave_no_gradient_and_stop_where_they_should(variant: str) -> None:
+    step = build("digits", variant)
     ran: list[str] = []
     step.model.backbone.register_forward_hook(lambda *_: ran.append("backbone"))
     step.model.roi_heads.register_forward_hook(lambda *_: ran.append("roi_heads"))
     step()
     assert ran == (["backbone", "roi_heads"] if variant == "teacher" else ["backbone"])
     assert all(p.grad is None for p in step.model.parameters())
+    assert step.counts() == {}
 
 
-def test_the_variant_with_small_adapters_has_them(pair: Pair) -> None:
+def test_the_variant_with_small_adapters_has_them() -> None:
     sizes = {
         variant: {
             m.kernel_size
-            for m in build(pair, variant).model.distill.modules()
+            for m in build("digits", variant).model.distill.modules()
             if isinstance(m, nn.Conv2d)
         }
         for variant in ("distilled", "distilled_conv1x1")
@@ -78,22 +85,81 @@ def test_the_variant_with_small_adapters_has_them(pair: Pair) -> None:
     assert sizes == {"distilled": {(3, 3)}, "distilled_conv1x1": {(1, 1)}}
 
 
-def test_the_breakdown_names_its_parts_and_leaves_no_hook(pair: Pair) -> None:
-    step = build(pair, "distilled")
+def test_the_variants_of_region_distillation_differ_in_what_they_imitate() -> None:
+    steps = {
+        variant: build("digits_idadet", variant) for variant in PAIRS["digits_idadet"].distilled
+    }
+    methods = {variant: step.model.methods[0] for variant, step in steps.items()}
+    seen = {
+        x: (m.selector.selection, m.selector.pool_levels, m.support, m.loss)
+        for x, m in methods.items()
+    }
+    assert seen == {
+        "hint": ("everywhere", "every", "crops", "l2"),
+        "idadet": ("discrepancy", "every", "crops", "entropy"),
+        "idadet_assigned": ("discrepancy", "assigned", "crops", "entropy"),
+        "idadet_mask": ("discrepancy", "every", "mask", "entropy"),
+    }
+
+
+def test_a_step_counts_the_regions_of_both_detectors() -> None:
+    step = build("digits_idadet", "idadet")
+    assert step.counts() == {}
+    step()
+    # 40 of each, and 0.6 of them.
+    assert step.counts() == {"idadet/num_regions": 80.0, "idadet/num_selected": 48.0}
+    hint = build("digits_idadet", "hint")
+    hint()
+    assert hint.counts() == {}
+
+
+@pytest.mark.parametrize(
+    ("name", "variant", "named", "absent"),
+    [
+        ("digits", "distilled", {"teacher ROI pooling", "adapters backward"}, "teacher proposals"),
+        (
+            "digits_idadet",
+            "idadet",
+            {"teacher proposals", "selection of regions"},
+            "teacher box head",
+        ),
+    ],
+)
+def test_the_breakdown_names_its_parts_and_leaves_nothing_behind(
+    name: str, variant: str, named: set[str], absent: str
+) -> None:
+    select = RegionSelector.select
+    step = build(name, variant)
     parts = break_down(step, rounds=1, device="cpu")
-    assert set(parts) >= {"teacher backbone", "adapters backward", "losses forward"}
+    assert set(parts) >= {"student forward", "teacher backbone", "losses forward", *named}
+    assert absent not in parts
     assert all(seconds > 0 for seconds in parts.values())
     modules = [*step.model.modules(), *step.model.teacher.model.modules()]
     assert not any(m._forward_hooks or m._forward_pre_hooks or m._backward_hooks for m in modules)
+    assert RegionSelector.select is select
 
 
-def test_random_boxes_lie_inside_the_images_and_repeat() -> None:
-    first, again = (PAIRS["r50"].batch(80, seed=3) for _ in range(2))
-    assert len(first) == 2
-    for one, other in zip(first, again, strict=True):
+def test_the_parts_of_the_breakdown_sum_up_to_the_step() -> None:
+    ticks = iter(range(10**6))
+    parts = break_down(build("digits_idadet", "idadet"), 1, "cpu", clock=lambda: next(ticks))
+    # Each is read twice, whatever is nested in it, so that no tick counts twice.
+    assert sum(parts.values()) < next(ticks) / 2
+
+
+@pytest.mark.parametrize("name", PAIRS)
+def test_random_boxes_lie_inside_the_images_and_repeat(name: str) -> None:
+    pair = dataclasses.replace(PAIRS[name], boxes_per_image=80)
+    (height, width), (low, high) = pair.image_size, pair.box_size
+    batch, again = (pair.batch(80, seed=3) for _ in range(2))
+    assert len(batch) == pair.batch_size
+    for one, other in zip(batch, again, strict=True):
+        assert one["image"].shape == (3, height, width)
+        assert one["instances"].image_size == (height, width)
         boxes = one["instances"].gt_boxes.tensor
-        assert (boxes >= 0).all() and (boxes <= 256).all()
+        assert (boxes >= 0).all() and (boxes <= torch.tensor([width, height] * 2)).all()
         sides = boxes[:, 2:] - boxes[:, :2]
-        assert (sides >= 31.9).all() and (sides <= 128.1).all()
+        assert (sides >= low - 0.1).all() and (sides <= high + 0.1).all()
+        # They use the room, in either direction.
+        assert (boxes[:, 2:].amax(0) > 0.8 * torch.tensor([width, height])).all()
         assert torch.equal(boxes, other["instances"].gt_boxes.tensor)
         assert torch.equal(one["image"], other["image"])

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 import tiny
 import tiny_ida
-from tiny_ida import LEVELS, ida, levels_of
+import torch
+from tiny_ida import LEVELS, Shown, ida, levels_of, regions_of
 
 from distill.methods import IDaDet, build_methods
 from distill.schedules import Schedule
@@ -39,6 +40,18 @@ def test_a_config_that_cannot_be_is_refused_with_its_key(
         build_methods(("IDaDet",), cfg, levels_of(4, 8, channels=(4, 6)))
     assert str(error.value).startswith(f"DISTILL.IDaDet.{message}")
     assert "\n" not in str(error.value)
+
+
+def test_levels_of_different_channels_are_pooled_one_after_the_other_only() -> None:
+    # As those of SSD are.
+    levels = (*levels_of(8, channels=(6, 6)), *levels_of(16, channels=(4, 4)))
+    with pytest.raises(ValueError, match=r'POOL_LEVELS is "assigned".*choose every or finest'):
+        ida(levels, pool_levels="assigned")
+    maps = {"s8": torch.randn(1, 6, 8, 14), "s16": torch.randn(1, 4, 4, 7)}
+    regions = regions_of([[[8.0, 8, 60, 40], [30, 2, 90, 60]]])
+    for pool_levels in ("every", "finest"):
+        method = ida(levels, pool_levels=pool_levels)
+        assert method(Shown(maps, regions), Shown(maps, regions)).losses["loss_idadet"] > 0
 
 
 def test_the_defaults_of_config_and_constructor_agree() -> None:

@@ -98,13 +98,28 @@ def test_a_wrong_reference_is_refused(make_config, changes, message):
         SoftLabelTeacher.from_config(make_config(**changes))
 
 
-def test_weights_that_do_not_cover_the_teacher_are_refused(make_config, twin, tmp_path):
+def test_weights_that_do_not_fit_the_teacher_are_refused(make_config, twin, tmp_path):
     _, weights = _save_network(tmp_path, num_classes=5)
     changes = {"PRETRAIN__TEACHER__NAME": "squeezenet1_1", "PRETRAIN__TEACHER__WEIGHTS": weights}
-    with pytest.raises(ValueError, match=r"does not cover the teacher .*classifier.1.weight"):
+    with pytest.raises(ValueError, match=r"does not fit the teacher .*classifier.1.weight"):
         SoftLabelTeacher.from_config(make_config(**changes))
-    with pytest.raises(ValueError, match=r"does not cover the teacher .*backbone.bottom_up"):
+    with pytest.raises(ValueError, match=r"does not fit the teacher .*backbone.bottom_up"):
         SoftLabelTeacher.from_config(changed(twin, PRETRAIN__TEACHER__WEIGHTS=weights))
+
+
+def test_the_weights_of_a_deeper_teacher_are_refused(twin, tmp_path):
+    deeper = yaml.safe_load((tmp_path / "twin.yaml").read_text())
+    deeper["MODEL"]["SLIM"]["BLOCKS"] = [1, 1, 2]
+    (tmp_path / "deeper.yaml").write_text(yaml.safe_dump(deeper))
+    cfg = changed(twin, PRETRAIN__TEACHER__CONFIG_FILE=str(tmp_path / "deeper.yaml"))
+    with pytest.raises(ValueError, match="does not fit the teacher .*res4.1"):
+        SoftLabelTeacher.from_config(cfg)
+    model = SoftLabelTeacher.from_config(
+        changed(cfg, PRETRAIN__TEACHER__WEIGHTS="", PRETRAIN__TEACHER__ALLOW_RANDOM=True)
+    ).model
+    torch.save({"model": model.state_dict()}, tmp_path / "twin.pth")
+    with pytest.raises(ValueError, match="does not fit the teacher .*res4.1"):
+        SoftLabelTeacher.from_config(twin)
 
 
 def test_a_teacher_of_other_classes_is_refused(twin):

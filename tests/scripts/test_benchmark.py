@@ -8,10 +8,10 @@ from pathlib import Path
 import benchmark
 import pytest
 
-from distill.benchmark import VARIANTS
+from distill.benchmark import PAIRS
 
 SMALL = ["--pair", "digits", "--device", "cpu", "--threads", "1", "--rounds", "1"]
-SMALL += ["--image-size", "64", "--batch-size", "2"]
+SMALL += ["--image-size", "64x96", "--batch-size", "2"]
 
 
 @pytest.fixture(autouse=True)
@@ -31,8 +31,9 @@ def test_a_run_prints_and_writes_what_it_measured(
     report = json.loads(file.read_text())
     assert report["device"] == "cpu" and report["threads"] == 1
     (result,) = report["pairs"]
-    assert (result["image_size"], result["batch_size"], result["rounds"]) == (64, 2, 1)
-    assert set(result["seconds"]) == set(VARIANTS)
+    assert (result["image_size"], result["batch_size"], result["rounds"]) == ([64, 96], 2, 1)
+    assert tuple(result["seconds"]) == PAIRS["digits"].variants
+    assert result["reference"] is None
     assert "peak_mib" not in result
     seconds = {name: spread["median"] for name, spread in result["seconds"].items()}
     assert min(seconds.values()) > 0
@@ -42,9 +43,36 @@ def test_a_run_prints_and_writes_what_it_measured(
             expected = seconds[name] / (seconds["student"] + seconds[teacher])
             assert ratio["median"] == pytest.approx(expected)
     printed = capsys.readouterr().out
-    assert "2 images of 64x64 pixels" in printed
+    assert "2 images of 64x96 pixels" in printed
     assert f"{result['ratio']['distilled']['median']:.2f}" in printed
     assert all(name in printed for name in (*seconds, *result["breakdown_seconds"]))
+
+
+def test_a_pair_with_a_reference_is_compared_with_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "bench.json"
+    run("--pair", "digits_idadet", "--no-memory", "--json", str(file))
+    (result,) = json.loads(file.read_text())["pairs"]
+    assert result["reference"] == "hint"
+    ratios = result["ratio_to_hint"]
+    assert set(ratios) == set(PAIRS["digits_idadet"].distilled) - {"hint"}
+    seconds = {name: spread["median"] for name, spread in result["seconds"].items()}
+    for name, ratio in ratios.items():
+        assert ratio["median"] == pytest.approx(seconds[name] / seconds["hint"])
+    assert result["counts"]["idadet"] == {"idadet/num_regions": 80, "idadet/num_selected": 48}
+    printed = capsys.readouterr().out
+    assert "to hint" in printed and "idadet/num_regions 80" in printed
+    assert f"{ratios['idadet_mask']['median']:.2f}" in printed
+
+
+def test_an_image_size_is_one_number_or_two(capsys: pytest.CaptureFixture[str]) -> None:
+    sizes = {text: benchmark.image_size(text) for text in ("256", "600x1000")}
+    assert sizes == {"256": (256, 256), "600x1000": (600, 1000)}
+    for text in ("600x", "x", "0", "-5", "1x2x3", "big"):
+        with pytest.raises(SystemExit):
+            benchmark.parser().parse_args([f"--image-size={text}"])
+        assert f'"{text}" is no size in pixels' in capsys.readouterr().err
 
 
 def test_overrides_reach_the_distilled_step(tmp_path: Path) -> None:
