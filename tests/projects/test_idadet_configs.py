@@ -88,7 +88,7 @@ def test_voc_has_the_schedule_sizes_and_clipping_of_the_release(depth: int) -> N
     )
     epoch = 3 * 16551 / 4
     assert solver.MAX_ITER == round(12 * epoch)
-    assert solver.STEPS == (round(8 * epoch), round(11 * epoch))
+    assert solver.STEPS == (int(8 * epoch), int(11 * epoch))
     assert cfg.INPUT.MIN_SIZE_TRAIN == (400, 600, 900)
     assert (cfg.INPUT.MIN_SIZE_TEST, cfg.INPUT.MAX_SIZE_TEST) == (600, 1000)
     assert cfg.INPUT.FORMAT == "RGB" and cfg.MODEL.PIXEL_MEAN == [123.675, 116.28, 103.53]
