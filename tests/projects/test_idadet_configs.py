@@ -2,41 +2,18 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import pytest
 import tiny
-from detectron2.config import CfgNode, get_cfg
+from detectron2.config import CfgNode
 from detectron2.modeling import build_model
+from recipes import ROOT, load, load_at_random_weights
 
-from distill import add_distill_config
 from distill.modeling.binary import BinaryConv2d
 
-ROOT = Path(__file__).parents[2]
 CONFIGS = ROOT / "projects" / "IDaDet" / "configs"
 RECIPES = sorted(path.stem for path in CONFIGS.glob("*.yaml"))
-
-
-@pytest.fixture(autouse=True)
-def _at_the_root(monkeypatch: pytest.MonkeyPatch) -> None:
-    # Teachers' configs are named relative to the working directory.
-    monkeypatch.chdir(ROOT)
-
-
-def load(path: Path) -> CfgNode:
-    cfg = get_cfg()
-    add_distill_config(cfg)
-    cfg.merge_from_file(str(path))
-    return cfg
-
-
-def at_random_weights(name: str) -> CfgNode:
-    cfg = load(CONFIGS / f"{name}.yaml")
-    cfg.MODEL.DEVICE = "cpu"
-    cfg.MODEL.WEIGHTS = cfg.DISTILL.TEACHER.WEIGHTS = ""
-    cfg.DISTILL.TEACHER.ALLOW_RANDOM = True
-    return cfg
 
 
 def images(cfg: CfgNode) -> list[dict[str, Any]]:
@@ -58,7 +35,7 @@ def test_there_is_a_recipe_for_every_detector_and_dataset() -> None:
 
 @pytest.mark.parametrize("name", RECIPES)
 def test_a_recipe_trains_one_step_of_a_1_bit_student(name: str) -> None:
-    cfg = at_random_weights(name)
+    cfg = load_at_random_weights(CONFIGS / f"{name}.yaml")
     model = build_model(cfg)
     binary = [x for x in model.student.modules() if isinstance(x, BinaryConv2d)]
     assert binary and all(x.binarize_weights and x.binarize_activations for x in binary)

@@ -10,13 +10,12 @@ from pathlib import Path
 import pytest
 import tiny
 from detectron2 import model_zoo
-from detectron2.config import CfgNode, get_cfg
 from detectron2.data import DatasetCatalog
 from detectron2.modeling import build_model
+from recipes import ROOT, load, load_at_random_weights
 
-from distill import Distiller, add_distill_config
+from distill import Distiller
 
-ROOT = Path(__file__).parents[2]
 OVERLAYS = sorted((ROOT / "projects").glob("*/configs/*.yaml"))
 CONFIGS = sorted((ROOT / "configs").glob("*/*.yaml")) + OVERLAYS
 MODELS = [path for path in CONFIGS if not path.name.startswith("Base-")]
@@ -29,27 +28,6 @@ ZOO = {
 
 def name_of(path: Path) -> str:
     return path.relative_to(ROOT).as_posix()
-
-
-@pytest.fixture(autouse=True)
-def _at_the_root(monkeypatch: pytest.MonkeyPatch) -> None:
-    # Teachers' configs are named relative to the working directory.
-    monkeypatch.chdir(ROOT)
-
-
-def load(path: Path) -> CfgNode:
-    cfg = get_cfg()
-    add_distill_config(cfg)
-    cfg.merge_from_file(str(path))
-    return cfg
-
-
-def load_at_random_weights(path: Path) -> CfgNode:
-    cfg = load(path)
-    cfg.MODEL.DEVICE = "cpu"
-    cfg.MODEL.WEIGHTS = cfg.DISTILL.TEACHER.WEIGHTS = ""
-    cfg.DISTILL.TEACHER.ALLOW_RANDOM = True
-    return cfg
 
 
 @pytest.mark.parametrize("path", MODELS, ids=name_of)

@@ -1,0 +1,27 @@
+"""The repository's config files, loaded as the scripts load them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from detectron2.config import CfgNode, get_cfg
+
+from distill import add_distill_config
+
+ROOT = Path(__file__).parents[1]
+
+
+def load(path: Path) -> CfgNode:
+    cfg = get_cfg()
+    add_distill_config(cfg)
+    cfg.merge_from_file(str(path))
+    return cfg
+
+
+def load_at_random_weights(path: Path) -> CfgNode:
+    """On the CPU, and without the weights that are not in the repository."""
+    cfg = load(path)
+    cfg.MODEL.DEVICE = "cpu"
+    cfg.MODEL.WEIGHTS = cfg.DISTILL.TEACHER.WEIGHTS = ""
+    cfg.DISTILL.TEACHER.ALLOW_RANDOM = True
+    return cfg
