@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from functools import partial
+from typing import Any
+
 import torch
 from detectron2.config import CfgNode
 from detectron2.solver import LRMultiplier, WarmupParamScheduler
@@ -19,6 +22,9 @@ _ADAPTIVE = {"Adam": torch.optim.Adam, "AdamW": torch.optim.AdamW}
 def build_optimizer(cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
     """Builds Detectron2's SGD, or Adam or AdamW with the same parameter groups and clipping.
 
+    Beside Detectron2's two, SOLVER.CLIP_GRADIENTS.CLIP_TYPE may be "full_model": the norm that is
+    clipped is that of all gradients together instead of each parameter's own.
+
     Args:
         cfg: the config; SOLVER is read.
         model: the module to train; parameters without gradient are left out.
@@ -26,6 +32,15 @@ def build_optimizer(cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
     Raises:
         ValueError: if SOLVER.OPTIMIZER is unknown.
     """
+    clip = cfg.SOLVER.CLIP_GRADIENTS
+    if clip.ENABLED and clip.CLIP_TYPE == "full_model":
+        unclipped = cfg.clone()
+        unclipped.defrost()
+        unclipped.SOLVER.CLIP_GRADIENTS.ENABLED = False
+        optimizer = build_optimizer(unclipped, model)
+        # Runs within step(), so after a gradient scaler has undone its scale.
+        optimizer.register_step_pre_hook(partial(_clip_full_model, clip.CLIP_VALUE, clip.NORM_TYPE))
+        return optimizer
     name = cfg.SOLVER.OPTIMIZER
     if name == "SGD":
         return build_sgd(cfg, model)
@@ -40,6 +55,13 @@ def build_optimizer(cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
     )
     optimizer_class = maybe_add_gradient_clipping(cfg, _ADAPTIVE[name])
     return optimizer_class(groups, lr=cfg.SOLVER.BASE_LR, weight_decay=cfg.SOLVER.WEIGHT_DECAY)
+
+
+def _clip_full_model(
+    limit: float, norm_type: float, optimizer: torch.optim.Optimizer, args: Any, kwargs: Any
+) -> None:
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    nn.utils.clip_grad_norm_(parameters, limit, norm_type)
 
 
 def build_lr_scheduler(

@@ -55,6 +55,21 @@ def test_gradients_are_clipped_where_the_config_says(cfg, name):
     assert weight.weight.grad.item() == 0.25
 
 
+@pytest.mark.parametrize("name", ["SGD", "AdamW"])
+def test_the_norm_of_all_gradients_together_is_clipped_where_the_config_says(cfg, name):
+    cfg.SOLVER.OPTIMIZER = name
+    cfg.SOLVER.CLIP_GRADIENTS.ENABLED = True
+    cfg.SOLVER.CLIP_GRADIENTS.CLIP_TYPE = "full_model"
+    cfg.SOLVER.CLIP_GRADIENTS.CLIP_VALUE = 2.5
+    model = nn.Linear(1, 1)
+    optimizer = build_optimizer(cfg, model)
+    model.weight.grad, model.bias.grad = torch.full((1, 1), 3.0), torch.full((1,), 4.0)
+    optimizer.step()
+    # Of length 5, to half of it, where each alone would have stayed or become 2.5.
+    assert model.weight.grad.item() == pytest.approx(1.5, rel=1e-4)
+    assert model.bias.grad.item() == pytest.approx(2.0, rel=1e-4)
+
+
 def test_an_unknown_optimizer_is_refused(cfg):
     cfg.SOLVER.OPTIMIZER = "adam"
     with pytest.raises(ValueError, match="SOLVER.OPTIMIZER 'adam' is unknown"):
