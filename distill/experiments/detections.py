@@ -10,12 +10,13 @@ from typing import Any
 import numpy as np
 import torch
 from detectron2.config import get_cfg
-from detectron2.data import DatasetCatalog, DatasetMapper, MetadataCatalog
+from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.modeling import build_model
 from detectron2.structures import Boxes, BoxMode, pairwise_iou
 
 from distill.checkpoint import SafeCheckpointer
 from distill.config import add_distill_config, student_config
+from distill.data.loader import build_mapper
 
 __all__ = ["Box", "Picture", "detect", "evenly_spaced", "mark_right", "true_boxes"]
 
@@ -87,7 +88,7 @@ def detect(
     cfg = student_config(cfg)
     model = build_model(cfg).eval()
     SafeCheckpointer(model).load(str(folder / "model_final.pth"))
-    mapper = DatasetMapper(cfg, is_train=False)
+    mapper = build_mapper(cfg, is_train=False)
     names = MetadataCatalog.get(dataset).thing_classes
     found = []
     with torch.no_grad():
