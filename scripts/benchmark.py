@@ -38,7 +38,11 @@ def parser() -> argparse.ArgumentParser:
     )
     result.add_argument("--batch-size", type=int, help="images, instead of the pair's")
     result.add_argument("--breakdown", action="store_true", help="list parts of a distilled step")
-    result.add_argument("--no-memory", action="store_true", help="measure the time only")
+    result.add_argument(
+        "--memory",
+        action=argparse.BooleanOptionalAction,
+        help="measure peak memory too, or not; by default as suits the pair",
+    )
     result.add_argument("--json", type=Path, help="file for the results")
     result.add_argument("opts", nargs="*", help="KEY VALUE overrides of the config")
     return result
@@ -72,7 +76,7 @@ def main(args: argparse.Namespace) -> None:
                 device=args.device,
                 threads=args.threads,
                 clock=args.clock,
-                memory=not args.no_memory,
+                memory=args.memory,
                 breakdown=args.breakdown,
             )
         except (ValueError, FileNotFoundError) as error:

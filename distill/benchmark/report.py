@@ -21,7 +21,7 @@ def measure_pair(
     device: str = "cpu",
     threads: int = 1,
     clock: str = "wall",
-    memory: bool = True,
+    memory: bool | None = None,
     breakdown: bool = False,
 ) -> dict[str, Any]:
     """Time, memory and ratios of all variants of a pair.
@@ -33,7 +33,7 @@ def measure_pair(
         device: "cpu" or a CUDA device.
         threads: CPU threads, for the processes that measure memory.
         clock: "wall", or "cpu" for processor time: see CLOCKS.
-        memory: whether to measure it.
+        memory: whether to measure it; as suits the pair if None.
         breakdown: whether to add where the time goes of the first distilled variant that is not
             the reference.
 
@@ -63,7 +63,7 @@ def measure_pair(
     if breakdown:
         variant = next(x for x in pair.distilled if x != pair.reference)
         result["breakdown_seconds"] = break_down(steps[variant], rounds, device, CLOCKS[clock])
-    if memory:
+    if pair.memory if memory is None else memory:
         del steps
         result["peak_mib"] = {
             variant: peak_memory(variant, pair, device, threads) for variant in pair.variants
@@ -103,7 +103,7 @@ def format_result(result: dict[str, Any]) -> str:
     ]
     for variant, seconds in result["seconds"].items():
         memory = result.get("peak_mib", {}).get(variant)
-        ratios = (_spread(result[key].get(variant), 2) for key in titles)
+        ratios = (_spread(result[key].get(variant), 3) for key in titles)
         peak = "" if memory is None else f"{memory:.0f}"
         lines.append(_line(variant, _spread(seconds), peak, *ratios))
     for variant, counts in result["counts"].items():
