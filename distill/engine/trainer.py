@@ -26,7 +26,7 @@ from distill.engine.loop import TrainLoop
 from distill.engine.precision import autocast_dtype
 from distill.engine.results import RunResults, TrainingClock
 from distill.engine.run_files import start_run_files
-from distill.engine.solver import build_optimizer
+from distill.engine.solver import build_lr_scheduler, build_optimizer
 from distill.engine.teacher_evaluation import TeacherInStudentClasses, teacher_test_config
 from distill.seeding import Stream, derive_seed, seed_all
 from distill.teacher import FrozenTeacher
@@ -166,6 +166,13 @@ class Trainer(DefaultTrainer):
     def build_optimizer(cls, cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
         """Builds the optimizer that SOLVER names."""
         return build_optimizer(cfg, model)
+
+    @classmethod
+    def build_lr_scheduler(
+        cls, cfg: CfgNode, optimizer: torch.optim.Optimizer
+    ) -> torch.optim.lr_scheduler.LRScheduler:
+        """Builds the schedule that SOLVER names."""
+        return build_lr_scheduler(cfg, optimizer)
 
     @classmethod
     def build_evaluator(cls, cfg: CfgNode, dataset_name: str) -> DatasetEvaluator:

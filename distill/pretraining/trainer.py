@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 from detectron2.config import CfgNode
 from detectron2.engine import HookBase
 from detectron2.evaluation import DatasetEvaluator
@@ -12,7 +11,6 @@ from torch.utils.data import DataLoader
 
 from distill.data.loader import TrainLoader
 from distill.engine.results import RunResults
-from distill.engine.solver import build_lr_scheduler
 from distill.engine.trainer import Trainer
 from distill.pretraining.data import build_test_loader, build_train_loader
 from distill.pretraining.evaluation import TopKAccuracy
@@ -54,10 +52,3 @@ class ClassifierTrainer(Trainer):
     def build_evaluator(cls, cfg: CfgNode, dataset_name: str) -> DatasetEvaluator:
         """Builds the evaluator."""
         return TopKAccuracy()
-
-    @classmethod
-    def build_lr_scheduler(
-        cls, cfg: CfgNode, optimizer: torch.optim.Optimizer
-    ) -> torch.optim.lr_scheduler.LRScheduler:
-        """Builds the schedule that SOLVER names."""
-        return build_lr_scheduler(cfg, optimizer)
