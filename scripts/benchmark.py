@@ -67,7 +67,8 @@ def main(args: argparse.Namespace) -> None:
     changes = {key: value for key, value in changes.items() if value}
     results = []
     for name in PAIRS if args.pair == "all" else [args.pair]:
-        pair = dataclasses.replace(PAIRS[name], overrides=tuple(args.opts), **changes)
+        overrides = (*PAIRS[name].overrides, *args.opts)
+        pair = dataclasses.replace(PAIRS[name], overrides=overrides, **changes)
         try:
             result = measure_pair(
                 name,

@@ -118,6 +118,11 @@ _IDADET: dict[str, tuple[Any, ...]] = {
     "idadet_assigned": ("DISTILL.IDaDet.POOL_LEVELS", "assigned"),
     "idadet_mask": ("DISTILL.IDaDet.SUPPORT", "mask"),
 }
+_UNFILTERED: tuple[str, ...] = (
+    *("DISTILL.IDaDet.OBJECTNESS_THRESHOLD", "0.0"),
+    *("DISTILL.IDaDet.NMS_THRESHOLD", "0.0"),
+    *("DISTILL.IDaDet.JOINT_NMS_THRESHOLD", "0.0"),
+)
 _IDADET_CONFIGS = "projects/IDaDet/configs"
 
 PAIRS = {
@@ -145,5 +150,7 @@ PAIRS = {
         reference="hint",
         rounds=3,
         memory=False,
+        # All 600 regions, which the recipe's filters would thin out.
+        overrides=_UNFILTERED,
     ),
 }
