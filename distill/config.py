@@ -100,6 +100,52 @@ def _add_ida_det(distill: CN) -> None:
     ida.SCHEDULE = _schedule("constant")
 
 
+def _add_dense(distill: CN) -> None:
+    """Methods that compare the predictions of dense heads."""
+    distill.DENSE = CN()
+    # Leave out anchors whose centre lies outside the image's true size, in the padding.
+    distill.DENSE.MASK_PADDING = True
+
+    # Adaptive distillation (ADL, SAD), arXiv 1901.00366.
+    adl = distill.ADL = CN()
+    adl.WEIGHT = 1.0
+    # What the adaptive weight multiplies: half of the cross-entropy ("code"), or the divergence
+    # ("paper").
+    adl.FORM = "code"
+    # Weight (1 - exp(-(KL + BETA * H(q)))) ** GAMMA; the normaliser is the sum of q ** THETA.
+    adl.GAMMA = 2.0
+    adl.BETA = 1.0
+    adl.THETA = 1.8
+    # "teacher" for that normaliser, or the number of the student's "positives".
+    adl.NORMALIZER = "teacher"
+    # "dense" for the head of a one-stage detector, "rpn" for the RPN of a two-stage one.
+    adl.HEAD = "dense"
+    adl.SCHEDULE = _schedule("constant")
+
+    # Cross-task-consistent distillation, arXiv 2308.14286.
+    bckd = distill.BCKD = CN()
+    # Factors of classification and localisation; 0 switches a term off.
+    bckd.CLS_WEIGHT = 1.0
+    bckd.LOC_WEIGHT = 4.0
+    # Overlap of the boxes: giou, or iou.
+    bckd.IOU_TYPE = "giou"
+    # Exponent of the difference of probabilities that weighs both terms.
+    bckd.WEIGHT_EXPONENT = 1.0
+    # Leave out the levels on which a batch has no positive anchor, as the published code does.
+    bckd.SKIP_EMPTY_LEVELS = False
+    # "dense" for the head of a one-stage detector, "roi" for the ROI head of a two-stage one.
+    bckd.HEAD = "dense"
+    bckd.SCHEDULE = _schedule("constant")
+
+    # Localisation distillation, arXiv 2102.12252; GFL only.
+    ld = distill.LD = CN()
+    # Factors on positive anchors and in the valuable region around them; 0 switches the latter off.
+    ld.WEIGHT = 0.25
+    ld.VALUABLE_WEIGHT = 0.25
+    ld.TEMPERATURE = 10.0
+    ld.SCHEDULE = _schedule("constant")
+
+
 def add_distill_config(cfg: CN) -> None:
     """Adds the keys of this library to a Detectron2 config, in place.
 
@@ -136,6 +182,7 @@ def add_distill_config(cfg: CN) -> None:
 
     _add_tadf(distill)
     _add_ida_det(distill)
+    _add_dense(distill)
     add_slim_config(cfg)
     add_fcos_config(cfg)
     add_ssd_config(cfg)

@@ -71,6 +71,7 @@ class Distiller(nn.Module):
             raise ValueError("distillation methods need a teacher, but there is none")
         for method in methods:
             _check_signals(method, student, teacher.model)
+            method.check_pair(student, teacher.model)
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
@@ -92,7 +93,7 @@ class Distiller(nn.Module):
             cfg.DISTILL.LEVELS,
         )
         methods = build_methods(names, cfg, levels)
-        if any("roi" in method.requires for method in methods):
+        if any({"roi", "dense"} & method.requires for method in methods):
             for method in methods:
                 _check_signals(method, student, teacher.model)
             count = num_classes(teacher.model)

@@ -11,6 +11,8 @@ from detectron2.structures import Boxes, Instances
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
+from distill.dense import decode_boxes
+
 __all__ = ["RegionProposals", "anchor_levels", "dense_regions"]
 
 
@@ -85,12 +87,18 @@ def dense_regions(
     )
     scores = torch.cat(_objectness(model, logits, *rest), dim=1)
     objectness, index = scores.topk(min(topk, scores.shape[1]), dim=1)
-    places = torch.cat([x.tensor for x in anchors]).float()[index]
-    chosen = torch.cat(deltas, dim=1).gather(1, index[..., None].expand(-1, -1, 4))
-    decoded = model.box2box_transform.apply_deltas(chosen.flatten(0, 1), places.flatten(0, 1))
+    decoded = torch.cat(
+        [
+            decode_boxes(model, x, boxes.tensor, stride)
+            for x, boxes, stride in zip(
+                deltas, anchors, model.anchor_generator.strides, strict=True
+            )
+        ],
+        dim=1,
+    ).gather(1, index[..., None].expand(-1, -1, 4))
     limits = torch.tensor([[w, h, w, h] for h, w in image_sizes], dtype=torch.float32)
     limits = limits.to(decoded.device, non_blocking=True)[:, None]
-    boxes = torch.minimum(decoded.view_as(places).clamp(min=0), limits)
+    boxes = torch.minimum(decoded.clamp(min=0), limits)
     return RegionProposals(boxes, objectness, torch.ones_like(objectness, dtype=torch.bool))
 
 

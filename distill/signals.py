@@ -17,6 +17,7 @@ from detectron2.modeling.meta_arch.dense_detector import DenseDetector
 from detectron2.structures import Boxes, Instances
 from torch import Tensor, nn
 
+from distill.dense import DensePredictions, dense_predictions, stack_labels
 from distill.regions import RegionProposals, dense_regions
 
 __all__ = [
@@ -100,6 +101,9 @@ class StudentSignals:
         roi_boxes: their boxes as the box pooler saw them, one Boxes an image, or None.
         roi_outputs: the box predictor's outputs on them, or None.
         head_outputs: what the head of a dense detector returned, or None.
+        rpn_outputs: what the head of an RPN returned, or None.
+        anchor_labels: (N, R) labels of a dense detector's anchors, level after level: K for the
+            background, -1 where ignored; or None.
     """
 
     model: nn.Module
@@ -110,6 +114,8 @@ class StudentSignals:
     roi_boxes: list[Boxes] | None = None
     roi_outputs: RoiOutputs | None = None
     head_outputs: Sequence[Sequence[Tensor]] | None = None
+    rpn_outputs: Sequence[Sequence[Tensor]] | None = None
+    anchor_labels: Tensor | None = None
 
     @cached_property
     def ground_truth(self) -> GroundTruth:
@@ -127,6 +133,11 @@ class StudentSignals:
             return RegionProposals.from_instances(self.proposals)
         sizes = image_sizes(self.batched_inputs)
         return dense_regions(self.model, self.features, self.head_outputs, sizes, topk)
+
+    def dense(self, head: str = "dense") -> DensePredictions:
+        """The predictions of its head ("dense"), or of its RPN ("rpn"), with gradient."""
+        outputs = self.rpn_outputs if head == "rpn" else self.head_outputs
+        return dense_predictions(self.model, head, self.features, outputs)
 
     def detect(self, index: int) -> Instances:
         """What the student, as it is evaluated, finds in an image of the batch; for pictures."""
@@ -146,9 +157,11 @@ def image_sizes(batched_inputs: Sequence[dict]) -> list[tuple[int, int]]:
 
 
 def provided_signals(model: nn.Module) -> frozenset[str]:
-    """The signals that a detector can provide: of "features", "proposals", "roi", "regions".
+    """The signals that a detector can provide.
 
-    Regions are there wherever boxes are: proposals, or the boxes of a dense head.
+    "features"; "proposals", "roi" and "rpn" of a two-stage detector; "dense" of a one-stage one,
+    and "distribution" where it predicts boxes as distributions (GFL). "regions" are there wherever
+    boxes are: proposals, or the boxes of a dense head.
     """
     signals = set()
     if hasattr(model, "backbone"):
@@ -156,12 +169,16 @@ def provided_signals(model: nn.Module) -> frozenset[str]:
     roi_heads = getattr(model, "roi_heads", None)
     if getattr(model, "proposal_generator", None) is not None and roi_heads is not None:
         signals |= {"proposals", "regions"}
+        if hasattr(model.proposal_generator, "rpn_head"):
+            signals.add("rpn")
         # Cascade heads have a list of predictors, whose stages see different boxes.
         predictor = getattr(roi_heads, "box_predictor", None)
         if predictor is not None and not isinstance(predictor, nn.ModuleList):
             signals.add("roi")
     if isinstance(model, DenseDetector) and hasattr(model, "anchor_generator"):
-        signals.add("regions")
+        signals |= {"regions", "dense"}
+        if hasattr(model, "reg_max"):
+            signals.add("distribution")
     return frozenset(signals)
 
 
@@ -213,6 +230,16 @@ def record_student(model: nn.Module, batched_inputs: Sequence[dict]) -> Iterator
     def on_head(module: nn.Module, args: tuple, output: Sequence[Sequence[Tensor]]) -> None:
         signals.head_outputs = output
 
+    def on_rpn_head(module: nn.Module, args: tuple, output: Sequence[Sequence[Tensor]]) -> None:
+        signals.rpn_outputs = output
+
+    def on_labels(output: tuple) -> None:
+        signals.anchor_labels = stack_labels(output[0])
+
+    def on_sampling(output: list[Instances]) -> None:
+        # Res5ROIHeads, unlike the others, does not return what it samples.
+        signals.sampled = output
+
     provided = provided_signals(model)
     with ExitStack() as undo:
 
@@ -222,31 +249,35 @@ def record_student(model: nn.Module, batched_inputs: Sequence[dict]) -> Iterator
         watch(model.backbone, on_backbone)
         if "proposals" in provided:
             watch(model.proposal_generator, on_proposals)
-        elif "regions" in provided:
+        if "rpn" in provided:
+            watch(model.proposal_generator.rpn_head, on_rpn_head)
+        if "dense" in provided:
             watch(model.head, on_head)
+            undo.enter_context(_watch_method(model, "label_anchors", on_labels))
         if "roi" in provided:
             heads = model.roi_heads
-            undo.enter_context(_watch_sampling(heads, signals))
+            undo.enter_context(_watch_method(heads, "label_and_sample_proposals", on_sampling))
             watch(heads.box_pooler if hasattr(heads, "box_pooler") else heads.pooler, on_pooler)
             watch(heads.box_predictor, on_predictor)
         yield signals
 
 
 @contextmanager
-def _watch_sampling(roi_heads: nn.Module, signals: StudentSignals) -> Iterator[None]:
-    """Notes what the ROI head samples: Res5ROIHeads, unlike the others, does not return it."""
-    sample = roi_heads.label_and_sample_proposals
+def _watch_method(owner: nn.Module, name: str, note: Callable[[Any], None]) -> Iterator[None]:
+    """Notes what a method of a module returns, where no module's forward would show it."""
+    method = getattr(owner, name)
 
-    def watched(*args: Any, **kwargs: Any) -> list[Instances]:
-        signals.sampled = sample(*args, **kwargs)
-        return signals.sampled
+    def watched(*args: Any, **kwargs: Any) -> Any:
+        output = method(*args, **kwargs)
+        note(output)
+        return output
 
     # An attribute of the instance shadows the class's method until it is removed.
-    before = vars(roi_heads).get("label_and_sample_proposals")
-    roi_heads.label_and_sample_proposals = watched
+    before = vars(owner).get(name)
+    setattr(owner, name, watched)
     try:
         yield
     finally:
-        del roi_heads.label_and_sample_proposals
+        delattr(owner, name)
         if before is not None:
-            roi_heads.label_and_sample_proposals = before
+            setattr(owner, name, before)

@@ -13,6 +13,7 @@ from detectron2.modeling import META_ARCH_REGISTRY
 from detectron2.structures import Boxes, ImageList, Instances
 from torch import Tensor, nn
 
+from distill.dense import DensePredictions, dense_predictions
 from distill.regions import RegionProposals, dense_regions
 from distill.signals import RoiOutputs, image_sizes, run_roi_head
 from distill.teacher_source import build_teacher_config, load_teacher_weights
@@ -164,6 +165,23 @@ class TeacherSignals:
         """What the head of a dense detector returns: lists by level, logits first."""
         maps = [self.features[name] for name in self._model.head_in_features]
         return self._run(lambda: self._model.head(maps))
+
+    @cached_property
+    def rpn_outputs(self) -> Sequence[Sequence[Tensor]]:
+        """What the head of its RPN returns: lists by level, objectness first; no proposals."""
+        generate = self._model.proposal_generator
+        maps = [self.features[name] for name in generate.in_features]
+        return self._run(lambda: generate.rpn_head(maps))
+
+    def dense(self, head: str = "dense") -> DensePredictions:
+        """The predictions of its head ("dense") in the student's classes, or of its RPN ("rpn").
+
+        Without assignment, suppression or post-processing.
+        """
+        if head == "rpn":
+            return dense_predictions(self._model, head, self.features, self.rpn_outputs)
+        classes = self._teacher.class_map
+        return dense_predictions(self._model, head, self.features, self.head_outputs, classes)
 
     def regions(self, topk: int) -> RegionProposals:
         """The proposals of its RPN, or a dense head's best `topk` boxes an image."""

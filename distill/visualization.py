@@ -12,7 +12,7 @@ from torch import Tensor
 
 from distill.proposals import SharedProposals
 
-__all__ = ["draw_discrepancy", "draw_regions"]
+__all__ = ["draw_discrepancy", "draw_heat", "draw_regions"]
 
 # Pixels that the shorter side of a panel has at least, roughly.
 _LEGIBLE = 400
@@ -114,16 +114,46 @@ def draw_discrepancy(
         lit[y0:y1, x0:x1] = True
     chosen = np.where(lit[..., None], image, image // 4).astype(np.uint8)
     panels = [scored.output.get_image(), Visualizer(chosen, scale=scale).output.get_image()]
-    for found in (student, teacher):
-        sure = found[found.scores > _SURE].to("cpu")
-        labels = [
-            f"{label} {score:.2f}"
-            for label, score in zip(sure.pred_classes.tolist(), sure.scores.tolist(), strict=True)
-        ]
-        panel = Visualizer(image, scale=scale)
-        panel.overlay_instances(boxes=sure.pred_boxes, labels=labels)
-        panels.append(panel.output.get_image())
+    panels += [_draw_detections(image, x, scale) for x in (student, teacher)]
     return np.concatenate(panels, axis=1)
+
+
+def draw_heat(example: dict, heat: Tensor, student: Instances, teacher: Instances) -> np.ndarray:
+    """One image in three panels: how much the detectors disagree where, and what both find.
+
+    Args:
+        example: the image's entry in the batch (`image` (C, H, W)).
+        heat: (H', W') disagreement in [0, 1], by pixel; what exceeds the image is cut off.
+        student: the student's detections.
+        teacher: the teacher's.
+
+    Returns:
+        (s H, 3 s W, 3) uint8 RGB, with a whole-number scale s of 1 or more.
+    """
+    from detectron2.utils.visualizer import Visualizer
+
+    image = _to_rgb(example["image"])
+    scale = max(1, _LEGIBLE // min(image.shape[:2]))
+    height, width = image.shape[:2]
+    colors = colormaps["inferno"](heat[:height, :width].cpu().numpy())[..., :3]
+    blended = (0.4 * image + 0.6 * 255 * colors).astype(np.uint8)
+    panels = [Visualizer(blended, scale=scale).output.get_image()]
+    panels += [_draw_detections(image, x, scale) for x in (student, teacher)]
+    return np.concatenate(panels, axis=1)
+
+
+def _draw_detections(image: np.ndarray, found: Instances, scale: int) -> np.ndarray:
+    """The surer detections on an image, with class and score."""
+    from detectron2.utils.visualizer import Visualizer
+
+    sure = found[found.scores > _SURE].to("cpu")
+    labels = [
+        f"{label} {score:.2f}"
+        for label, score in zip(sure.pred_classes.tolist(), sure.scores.tolist(), strict=True)
+    ]
+    panel = Visualizer(image, scale=scale)
+    panel.overlay_instances(boxes=sure.pred_boxes, labels=labels)
+    return panel.output.get_image()
 
 
 def _to_rgb(image: Tensor) -> np.ndarray:

@@ -69,7 +69,8 @@ def test_nothing_is_left_behind_also_after_an_error(name: str) -> None:
 
 def test_what_each_detector_provides() -> None:
     provided = {name: provided_signals(build()) for name, build in DETECTORS.items()}
-    both, dense = {"features", "proposals", "roi", "regions"}, {"features", "regions"}
+    both = {"features", "proposals", "roi", "regions", "rpn"}
+    dense = {"features", "regions", "dense"}
     assert provided == {name: both if name in TWO_STAGE else dense for name in DETECTORS}
 
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from distill.losses.softmax_logits import log_one_minus_softmax
+
 __all__ = ["foreground_classification"]
 
 
@@ -44,7 +46,7 @@ def foreground_classification(
     log_p, log_q = student.log_softmax(1), teacher.log_softmax(1)
     q = log_q.exp()
     if form == "bce":
-        terms = -q * log_p - (1 - q) * _log_one_minus_softmax(student, log_p)
+        terms = -q * log_p - (1 - q) * log_one_minus_softmax(student, log_p)
     elif form == "kl":
         terms = q * (log_q - log_p)
     else:
@@ -55,20 +57,3 @@ def foreground_classification(
     if num_foreground is None:
         num_foreground = torch.tensor(float(len(rows)), device=rows.device)
     return rows.sum() / (num_foreground.clamp(min=1) * student.shape[1])
-
-
-def _log_one_minus_softmax(logits: Tensor, log_p: Tensor) -> Tensor:
-    """log(1 - softmax(logits)), (P, K), without cancellation.
-
-    Only the largest class of a row can come close to 1; its complement is the sum over the others.
-    """
-    if not len(logits):
-        return log_p
-    top = logits.argmax(1, keepdim=True)
-    others = logits.scatter(1, top, float("-inf")).logsumexp(1, keepdim=True)
-    complement_of_top = others - logits.logsumexp(1, keepdim=True)
-    is_top = torch.zeros_like(logits, dtype=torch.bool).scatter(1, top, True)
-    # The argument of log1p is masked before the logarithm, or its infinite gradient, though it
-    # is multiplied by zero, would be NaN.
-    small = log_p.exp().masked_fill(is_top, 0.0)
-    return torch.where(is_top, complement_of_top, torch.log1p(-small))

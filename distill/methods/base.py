@@ -12,6 +12,7 @@ from detectron2.config import CfgNode
 from fvcore.common.registry import Registry
 from torch import Tensor, nn
 
+from distill.dense_pairs import check_dense_pair
 from distill.levels import Level
 from distill.schedules import Schedule
 from distill.signals import StudentSignals
@@ -76,6 +77,19 @@ class Method(nn.Module):
     def remedy(self) -> str:
         """Which config keys to change where a detector cannot provide what the method requires."""
         return f"take {self.name} out of DISTILL.METHODS"
+
+    def check_pair(self, student: nn.Module, teacher: nn.Module) -> None:
+        """Refuses a pair whose signals, though both are there, cannot be compared.
+
+        Args:
+            student: the student.
+            teacher: the teacher.
+
+        Raises:
+            ValueError: one sentence that names the config keys to change.
+        """
+        for head in {"dense", "rpn"} & self.requires:
+            check_dense_pair(student, teacher, head)
 
     def forward(self, student: StudentSignals, teacher: TeacherSignals) -> MethodOutput:
         """Compares one batch's signals.

@@ -14,6 +14,7 @@ from detectron2.modeling.meta_arch.dense_detector import DenseDetector
 from detectron2.structures import Boxes, ImageList, Instances
 from torch import Tensor, nn
 
+from distill.losses import binary_class_logits
 from distill.modeling.ssd.head import SSDHead
 from distill.modeling.ssd.losses import multibox_loss
 from distill.modeling.ssd.matching import box_deltas, match_anchors
@@ -141,6 +142,17 @@ class SSD(DenseDetector):
             (N, R_l) for each level.
         """
         return [1 - x.float().softmax(dim=-1)[..., -1] for x in logits]
+
+    def class_logits(self, logits: Tensor) -> Tensor:
+        """Logits of each class' own probability, as losses of dense detectors expect them.
+
+        Args:
+            logits: (N, R, K + 1), the background last.
+
+        Returns:
+            (N, R, K) float32.
+        """
+        return binary_class_logits(logits)
 
     def forward_training(
         self,

@@ -1,0 +1,129 @@
+"""Adaptive distillation of dense detectors (ADL, SAD), arXiv 1901.00366.
+
+The student's class probabilities imitate the teacher's, the more so the harder a sample is to
+imitate or the less sure the teacher is. Formulas and constants follow the published code ("code")
+and a second-hand account of the paper ("paper"); see projects/ADL/README.md.
+"""
+
+from __future__ import annotations
+
+import torch
+from detectron2.config import CfgNode, configurable
+from torch import Tensor
+
+from distill.dense_pairs import count_positives, pair_levels
+from distill.levels import Level
+from distill.losses import adaptive_distillation_sums
+from distill.methods.base import METHODS, Method, MethodOutput, check_choices
+from distill.methods.dense_picture import draw_dense_discrepancy
+from distill.schedules import Schedule
+from distill.signals import StudentSignals
+from distill.teacher import TeacherSignals
+
+__all__ = ["ADL"]
+
+_CHOICES = {
+    "FORM": ("code", "paper"),
+    "NORMALIZER": ("teacher", "positives"),
+    "HEAD": ("dense", "rpn"),
+}
+
+
+@METHODS.register()
+class ADL(Method):
+    """Adaptive distillation of class probabilities; it reads no label but the ignored ones."""
+
+    name = "ADL"
+
+    @configurable
+    def __init__(
+        self,
+        *,
+        schedule: Schedule,
+        weight: float = 1.0,
+        form: str = "code",
+        gamma: float = 2.0,
+        beta: float = 1.0,
+        theta: float = 1.8,
+        normalizer: str = "teacher",
+        head: str = "dense",
+        mask_padding: bool = True,
+    ) -> None:
+        """Checks the choices; every argument but the schedule is a key of DISTILL.ADL.
+
+        Args:
+            schedule: factor of the loss over training.
+            weight: factor of the loss.
+            form: "code" or "paper", see :func:`distill.losses.adaptive_distillation`.
+            gamma: exponent of the adaptive weight.
+            beta: factor of the teacher's entropy in it.
+            theta: exponent of the teacher's probabilities in the normaliser.
+            normalizer: "teacher", the sum of these; or "positives", the student's.
+            head: "dense", or "rpn" for the objectness of a two-stage detector's RPN.
+            mask_padding: leave out anchors whose centre lies in the padding (DISTILL.DENSE).
+
+        Raises:
+            ValueError: one sentence that names the key, if a value is not allowed.
+        """
+        super().__init__(schedule)
+        given = {"FORM": form, "NORMALIZER": normalizer, "HEAD": head}
+        check_choices("DISTILL.ADL", given, _CHOICES)
+        if head == "rpn" and normalizer == "positives":
+            raise ValueError(
+                'DISTILL.ADL.NORMALIZER is "positives", which an RPN samples at random; set it to '
+                '"teacher" where DISTILL.ADL.HEAD is "rpn"'
+            )
+        if min(gamma, beta, theta) < 0:
+            raise ValueError(
+                f"DISTILL.ADL.GAMMA, BETA and THETA are {gamma}, {beta} and {theta}; "
+                "none may be negative"
+            )
+        self.weight = weight
+        self.constants = {"gamma": gamma, "beta": beta, "theta": theta, "form": form}
+        self.normalizer = normalizer
+        self.head = head
+        self.mask_padding = mask_padding
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode, levels: tuple[Level, ...]) -> dict:
+        """The arguments from DISTILL.ADL; the levels of the neck are not used."""
+        node = cfg.DISTILL.ADL
+        arguments = {key.lower(): value for key, value in node.items() if key != "SCHEDULE"}
+        schedule = Schedule.from_config(node.SCHEDULE, cfg.SOLVER.MAX_ITER)
+        return {
+            "schedule": schedule,
+            "mask_padding": cfg.DISTILL.DENSE.MASK_PADDING,
+            **arguments,
+        }
+
+    @property
+    def requires(self) -> frozenset[str]:
+        """The head whose probabilities are imitated."""
+        return frozenset({"features", self.head})
+
+    @property
+    def remedy(self) -> str:
+        """Which key chooses the head."""
+        return 'set DISTILL.ADL.HEAD to "dense" for one-stage detectors, "rpn" for two-stage ones'
+
+    def forward(self, student: StudentSignals, teacher: TeacherSignals) -> MethodOutput:
+        """The loss, its normaliser, and a picture of where the detectors disagree."""
+        sums: list[tuple[Tensor, Tensor]] = []
+        for pair in pair_levels(student, teacher, head=self.head, mask_padding=self.mask_padding):
+            sums.append(
+                adaptive_distillation_sums(
+                    pair.student.logits.flatten(0, 1),
+                    pair.teacher.logits.flatten(0, 1),
+                    pair.valid.flatten(),
+                    **self.constants,
+                )
+            )
+        total, normalizer = (torch.stack(x).sum() for x in zip(*sums, strict=True))
+        if self.normalizer == "positives":
+            normalizer = count_positives(student)
+        loss = self.weight * total / normalizer.clamp(min=1)
+        return MethodOutput(
+            {"loss_adl": loss},
+            {"adl/normalizer": normalizer},
+            lambda: draw_dense_discrepancy(student, teacher, self.head),
+        )

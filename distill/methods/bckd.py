@@ -1,0 +1,197 @@
+"""Cross-task-consistent distillation of dense detectors (BCKD), arXiv 2308.14286.
+
+Classification is distilled as independent binary maps, weighted by how far the detectors are
+apart; localisation as the overlap of the decoded boxes, whatever predicts them. The form follows
+the published code. On the ROI head of a two-stage detector it is an extension of ours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from detectron2.config import CfgNode, configurable
+from torch import Tensor
+
+from distill.dense_pairs import count_positives, mean_over_ranks, pair_levels
+from distill.levels import Level
+from distill.losses import (
+    binary_class_logits,
+    binary_consistency_sums,
+    iou_localization,
+    largest_discrepancy,
+)
+from distill.methods.base import METHODS, Method, MethodOutput, check_choices
+from distill.methods.dense_picture import draw_dense_discrepancy
+from distill.proposals import SharedProposals, share_proposals
+from distill.schedules import Schedule
+from distill.signals import RoiOutputs, StudentSignals
+from distill.teacher import TeacherSignals
+
+__all__ = ["BCKD"]
+
+_CHOICES = {"IOU_TYPE": ("giou", "iou"), "HEAD": ("dense", "roi")}
+
+
+@dataclass(frozen=True)
+class _Part:
+    """R rows to compare: (R, K) logits, (R, 4) boxes, (R,) bool; the boxes only if needed."""
+
+    logits: tuple[Tensor, Tensor]
+    boxes: tuple[Tensor, Tensor] | None
+    valid: Tensor
+    positive: Tensor
+
+
+@METHODS.register()
+class BCKD(Method):
+    """Binary classification consistency and IoU-based localisation distillation."""
+
+    name = "BCKD"
+
+    @configurable
+    def __init__(
+        self,
+        *,
+        schedule: Schedule,
+        cls_weight: float = 1.0,
+        loc_weight: float = 4.0,
+        iou_type: str = "giou",
+        weight_exponent: float = 1.0,
+        skip_empty_levels: bool = False,
+        head: str = "dense",
+        mask_padding: bool = True,
+    ) -> None:
+        """Checks the choices; every argument but the schedule is a key of DISTILL.BCKD.
+
+        Args:
+            schedule: factor of both terms over training.
+            cls_weight: factor of the classification term; 0 switches it off.
+            loc_weight: factor of the localisation term; 0 switches it off.
+            iou_type: "giou", or "iou" as in the paper's text.
+            weight_exponent: of the difference of the probabilities that weighs both terms.
+            skip_empty_levels: leave out levels on which the batch has no positive anchor.
+            head: "dense", or "roi" for the ROI head of a two-stage detector.
+            mask_padding: leave out anchors whose centre lies in the padding (DISTILL.DENSE).
+
+        Raises:
+            ValueError: one sentence that names the key, if a value is not allowed.
+        """
+        super().__init__(schedule)
+        check_choices("DISTILL.BCKD", {"IOU_TYPE": iou_type, "HEAD": head}, _CHOICES)
+        if weight_exponent <= 0:
+            raise ValueError(
+                f"DISTILL.BCKD.WEIGHT_EXPONENT is {weight_exponent}; it must be positive"
+            )
+        self.weights = {"cls": cls_weight, "loc": loc_weight}
+        self.iou_type = iou_type
+        self.weight_exponent = weight_exponent
+        self.skip_empty_levels = skip_empty_levels
+        self.head = head
+        self.mask_padding = mask_padding
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode, levels: tuple[Level, ...]) -> dict:
+        """The arguments from DISTILL.BCKD; the levels of the neck are not used."""
+        node = cfg.DISTILL.BCKD
+        arguments = {key.lower(): value for key, value in node.items() if key != "SCHEDULE"}
+        schedule = Schedule.from_config(node.SCHEDULE, cfg.SOLVER.MAX_ITER)
+        return {
+            "schedule": schedule,
+            "mask_padding": cfg.DISTILL.DENSE.MASK_PADDING,
+            **arguments,
+        }
+
+    @property
+    def requires(self) -> frozenset[str]:
+        """The head whose scores and boxes are compared."""
+        return frozenset({"features", self.head})
+
+    @property
+    def remedy(self) -> str:
+        """Which key chooses the head."""
+        return 'set DISTILL.BCKD.HEAD to "dense" for one-stage detectors, "roi" for two-stage ones'
+
+    def forward(self, student: StudentSignals, teacher: TeacherSignals) -> MethodOutput:
+        """The terms that are on, the number of positives, and a picture of the disagreement."""
+        if self.head == "roi":
+            shared = share_proposals(student, teacher)
+            parts = iter([self._roi_part(shared)])
+            positives = mean_over_ranks(shared.foreground.sum().float()).clamp(min=1)
+        else:
+            parts = self._dense_parts(student, teacher)
+            positives = count_positives(student)
+        terms: dict[str, list[Tensor]] = {name: [] for name, x in self.weights.items() if x}
+        for part in parts:
+            for name, term in self._compare(part, positives).items():
+                terms[name].append(term)
+        losses = {
+            f"loss_bckd_{name}": self.weights[name] * torch.stack(x).sum()
+            for name, x in terms.items()
+        }
+
+        def picture():  # noqa: ANN202 (an array; NumPy is not imported here)
+            return draw_dense_discrepancy(student, teacher)
+
+        return MethodOutput(
+            losses, {"bckd/num_positives": positives}, picture if self.head == "dense" else None
+        )
+
+    def _compare(self, part: _Part, positives: Tensor) -> dict[str, Tensor]:
+        """The terms of one level or of all proposals, without their weights."""
+        terms: dict[str, Tensor] = {}
+        if self.weights["cls"]:
+            total, discrepancy = binary_consistency_sums(
+                *part.logits, part.valid, weight_exponent=self.weight_exponent
+            )
+            terms["cls"] = total / positives
+        else:
+            discrepancy = largest_discrepancy(*part.logits)
+        if part.boxes is not None:
+            terms["loc"] = iou_localization(
+                *part.boxes,
+                None,
+                None,
+                part.valid,
+                positives,
+                iou_type=self.iou_type,
+                weight_exponent=self.weight_exponent,
+                discrepancy=discrepancy,
+            )
+        if self.skip_empty_levels:
+            found = part.positive.any()
+            terms = {name: torch.where(found, term, 0.0) for name, term in terms.items()}
+        return terms
+
+    def _dense_parts(self, student: StudentSignals, teacher: TeacherSignals) -> Iterator[_Part]:
+        """One level after the other."""
+        for pair in pair_levels(student, teacher, mask_padding=self.mask_padding):
+            boxes = None
+            if self.weights["loc"]:
+                boxes = tuple(x.boxes().flatten(0, 1) for x in (pair.student, pair.teacher))
+            yield _Part(
+                tuple(x.logits.flatten(0, 1) for x in (pair.student, pair.teacher)),
+                boxes,
+                pair.valid.flatten(),
+                pair.positive.flatten(),
+            )
+
+    def _roi_part(self, shared: SharedProposals) -> _Part:
+        """The student's sampled proposals, under both ROI heads."""
+        logits = tuple(binary_class_logits(x.scores) for x in (shared.student, shared.teacher))
+        boxes = None
+        if self.weights["loc"]:
+            # The box of the object's class; on the background of the teacher's likeliest one.
+            likely = shared.teacher.scores[:, :-1].argmax(1)
+            classes = torch.where(shared.foreground, shared.classes, likely)
+            boxes = tuple(
+                _decode(x, classes, shared.boxes) for x in (shared.student, shared.teacher)
+            )
+        return _Part(logits, boxes, shared.classes >= 0, shared.foreground)
+
+
+def _decode(outputs: RoiOutputs, classes: Tensor, proposals: Tensor) -> Tensor:
+    """(P, 4) boxes of given classes (P,) from the proposals (P, 4)."""
+    deltas = outputs.class_deltas(classes).float()
+    return outputs.box_transform.apply_deltas(deltas, proposals)

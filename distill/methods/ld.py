@@ -1,0 +1,132 @@
+"""Localisation distillation (LD), arXiv 2102.12252, for detectors that predict distributions.
+
+The distributions over the distance to each side of a box imitate the teacher's, at the positive
+anchors and in the valuable region around them. Weights and normalisers follow the published code.
+"""
+
+from __future__ import annotations
+
+import torch
+from detectron2.config import CfgNode, configurable
+from detectron2.structures import Boxes
+from torch import Tensor, nn
+
+from distill.dense_pairs import LevelPair, pair_levels
+from distill.levels import Level
+from distill.losses import distribution_distillation
+from distill.methods.base import METHODS, Method, MethodOutput
+from distill.schedules import Schedule
+from distill.signals import StudentSignals
+from distill.teacher import TeacherSignals
+
+__all__ = ["LD"]
+
+# The published code divides the loss by 4 sides on positives, by 16 in the valuable region.
+_VALUABLE_SHARE = 4 / 16
+
+
+@METHODS.register()
+class LD(Method):
+    """Divergence of the box distributions of two GFL detectors."""
+
+    name = "LD"
+
+    @configurable
+    def __init__(
+        self,
+        *,
+        schedule: Schedule,
+        weight: float = 0.25,
+        valuable_weight: float = 0.25,
+        temperature: float = 10.0,
+        mask_padding: bool = True,
+    ) -> None:
+        """Notes the constants; every argument but the schedule is a key of DISTILL.LD.
+
+        Args:
+            schedule: factor of both terms over training.
+            weight: factor of the term on positives.
+            valuable_weight: factor of the term in the valuable region; 0 switches it off.
+            temperature: of the softmax over the bins.
+            mask_padding: leave out anchors whose centre lies in the padding (DISTILL.DENSE).
+
+        Raises:
+            ValueError: if the temperature is not positive.
+        """
+        super().__init__(schedule)
+        if temperature <= 0:
+            raise ValueError(f"DISTILL.LD.TEMPERATURE is {temperature}; it must be positive")
+        self.weight = weight
+        self.valuable_weight = valuable_weight
+        self.temperature = temperature
+        self.mask_padding = mask_padding
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode, levels: tuple[Level, ...]) -> dict:
+        """The arguments from DISTILL.LD; the levels of the neck are not used."""
+        node = cfg.DISTILL.LD
+        arguments = {key.lower(): value for key, value in node.items() if key != "SCHEDULE"}
+        schedule = Schedule.from_config(node.SCHEDULE, cfg.SOLVER.MAX_ITER)
+        return {
+            "schedule": schedule,
+            "mask_padding": cfg.DISTILL.DENSE.MASK_PADDING,
+            **arguments,
+        }
+
+    @property
+    def requires(self) -> frozenset[str]:
+        """Dense heads that predict distributions."""
+        return frozenset({"features", "dense", "distribution"})
+
+    @property
+    def remedy(self) -> str:
+        """What compares boxes that are no distributions."""
+        return "use BCKD, which compares decoded boxes, instead of LD in DISTILL.METHODS"
+
+    def check_pair(self, student: nn.Module, teacher: nn.Module) -> None:
+        """Refuses grids that differ, and distributions over different bins.
+
+        Raises:
+            ValueError: one sentence that names the key.
+        """
+        super().check_pair(student, teacher)
+        if student.reg_max != teacher.reg_max:
+            raise ValueError(
+                f"LD compares distributions bin by bin, but MODEL.GFL.REG_MAX is "
+                f"{student.reg_max} for the student and {teacher.reg_max} for the teacher; "
+                "set them alike"
+            )
+
+    def forward(self, student: StudentSignals, teacher: TeacherSignals) -> MethodOutput:
+        """The terms that are on."""
+        terms: dict[str, list[Tensor]] = {"loss_ld": []}
+        valuable = None
+        if self.valuable_weight:
+            terms["loss_ld_valuable"] = []
+            valuable = _valuable_region(student)
+        for pair in pair_levels(student, teacher, mask_padding=self.mask_padding):
+            best = pair.student.logits.detach().float().sigmoid().amax(-1)
+            terms["loss_ld"].append(self.weight * self._compare(pair, best * pair.positive))
+            if valuable is not None:
+                weight = self.valuable_weight * _VALUABLE_SHARE
+                term = self._compare(pair, pair.select(valuable).float())
+                terms["loss_ld_valuable"].append(weight * term)
+        return MethodOutput({name: torch.stack(x).sum() for name, x in terms.items()})
+
+    def _compare(self, pair: LevelPair, weight: Tensor) -> Tensor:
+        """The divergence on a level, its (N, R) anchors weighted."""
+        return distribution_distillation(
+            pair.student.deltas.flatten(0, 1),
+            pair.teacher.deltas.flatten(0, 1),
+            (weight * pair.valid).flatten(),
+            bins=pair.student.owner.reg_max + 1,
+            temperature=self.temperature,
+        )
+
+
+def _valuable_region(student: StudentSignals) -> Tensor:
+    """(N, R) bool over all of the student's anchors."""
+    anchors = [Boxes(level.anchors) for level in student.dense()]
+    device = student.model.device
+    instances = [x["instances"].to(device) for x in student.batched_inputs]
+    return student.model.valuable_region(anchors, instances)
