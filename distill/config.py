@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from detectron2.config import CfgNode as CN
 
+from distill.modeling.atss.config import add_atss_config
+from distill.data.unlabeled_config import add_unlabeled_config
 from distill.modeling.binary.config import add_binary_config
 from distill.modeling.fcos import add_fcos_config
+from distill.modeling.gfl.config import add_gfl_config
 from distill.modeling.slim import add_slim_config
 from distill.modeling.ssd.config import add_ssd_config
 from distill.pretraining.config import add_pretrain_config
@@ -183,9 +186,12 @@ def add_distill_config(cfg: CN) -> None:
     _add_tadf(distill)
     _add_ida_det(distill)
     _add_dense(distill)
+    add_unlabeled_config(cfg)
     add_slim_config(cfg)
     add_fcos_config(cfg)
     add_ssd_config(cfg)
+    add_atss_config(cfg)
+    add_gfl_config(cfg)
     add_binary_config(cfg)
     add_pretrain_config(cfg)
 

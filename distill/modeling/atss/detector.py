@@ -1,0 +1,154 @@
+"""ATSS as a Detectron2 detector."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from detectron2.config import CfgNode, configurable
+from detectron2.modeling import META_ARCH_REGISTRY
+from detectron2.modeling.box_regression import Box2BoxTransform
+from detectron2.structures import Boxes
+from fvcore.nn import sigmoid_focal_loss
+from torch import Tensor
+from torch.nn import functional as F
+
+from distill.losses import aligned_overlap
+from distill.modeling.atss.base import AdaptiveDetector
+from distill.modeling.atss.geometry import box_centers
+from distill.modeling.atss.head import ATSSHead
+from distill.modeling.atss.losses import centerness_target, class_targets, mean_over_devices
+
+__all__ = ["ATSS"]
+
+
+@META_ARCH_REGISTRY.register()
+class ATSS(AdaptiveDetector):
+    """ATSS, arXiv 1912.02424: focal loss, GIoU loss and centerness on adaptively chosen anchors.
+
+    Attributes:
+        box2box_transform: what the head's deltas mean.
+    """
+
+    @configurable
+    def __init__(
+        self,
+        *,
+        box_weights: Sequence[float] = (10.0, 10.0, 5.0, 5.0),
+        focal_loss_alpha: float = 0.25,
+        focal_loss_gamma: float = 2.0,
+        cls_loss_weight: float = 1.0,
+        box_loss_weight: float = 2.0,
+        centerness_loss_weight: float = 1.0,
+        **arguments: Any,
+    ) -> None:
+        """Puts the detector together.
+
+        Args:
+            box_weights: of (dx, dy, dw, dh) in the box transform.
+            focal_loss_alpha: balance of positives in the focal loss.
+            focal_loss_gamma: exponent of the focal loss.
+            cls_loss_weight: factor of the focal loss.
+            box_loss_weight: factor of the GIoU loss.
+            centerness_loss_weight: factor of the centerness' cross-entropy.
+            arguments: those of :class:`AdaptiveDetector`.
+        """
+        super().__init__(**arguments)
+        self.box2box_transform = Box2BoxTransform(weights=tuple(box_weights))
+        self.focal_loss_alpha = focal_loss_alpha
+        self.focal_loss_gamma = focal_loss_gamma
+        self.cls_loss_weight = cls_loss_weight
+        self.box_loss_weight = box_loss_weight
+        self.centerness_loss_weight = centerness_loss_weight
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
+        """The arguments from MODEL.ATSS, MODEL.ANCHOR_GENERATOR and what all detectors share."""
+        node = cfg.MODEL.ATSS
+        arguments, shapes = cls.shared_arguments(cfg, node)
+        head = ATSSHead(
+            input_shape=shapes,
+            num_classes=node.NUM_CLASSES,
+            num_convs=node.NUM_CONVS,
+            norm=node.NORM,
+            prior_prob=node.PRIOR_PROB,
+        )
+        return {
+            **arguments,
+            "head": head,
+            "box_weights": node.BBOX_REG_WEIGHTS,
+            "focal_loss_alpha": node.FOCAL_LOSS_ALPHA,
+            "focal_loss_gamma": node.FOCAL_LOSS_GAMMA,
+            "cls_loss_weight": node.CLS_LOSS_WEIGHT,
+            "box_loss_weight": node.BOX_LOSS_WEIGHT,
+            "centerness_loss_weight": node.CENTERNESS_LOSS_WEIGHT,
+        }
+
+    def losses(
+        self,
+        anchors: list[Boxes],
+        predictions: Sequence[list[Tensor]],
+        labels: Tensor,
+        boxes: Tensor,
+    ) -> dict[str, Tensor]:
+        """Computes the losses `loss_cls`, `loss_box_reg` and `loss_centerness`.
+
+        The focal loss and the centerness' are divided by the number of positives, the GIoU loss
+        by the sum of its weights, the positives' centerness; both are means over all devices and
+        at least 1 (the authors' code has no such floor for the latter).
+
+        Args:
+            anchors: of each level, R in all.
+            predictions: of the head.
+            labels: (N, R), K for the background.
+            boxes: (N, R, 4) the objects' corners, or the anchors' own.
+        """
+        logits, deltas, centerness = (
+            torch.cat(x, dim=1).float()
+            for x in self._transpose_dense_predictions(list(predictions), [self.num_classes, 4, 1])
+        )
+        positive = labels != self.num_classes
+        table = Boxes.cat(anchors).tensor
+        predicted = self.box2box_transform.apply_deltas(
+            deltas.flatten(0, 1), table.repeat(len(deltas), 1)
+        ).view_as(deltas)
+        target = centerness_target(box_centers(table), boxes)
+        weight = target * positive
+        number = mean_over_devices(positive.sum())
+        focal = sigmoid_focal_loss(
+            logits,
+            class_targets(labels, positive, self.num_classes),
+            alpha=self.focal_loss_alpha,
+            gamma=self.focal_loss_gamma,
+            reduction="sum",
+        )
+        box = ((1 - aligned_overlap(predicted, boxes)) * weight).sum()
+        central = F.binary_cross_entropy_with_logits(
+            centerness[..., 0], target, weight=positive.float(), reduction="sum"
+        )
+        return {
+            "loss_cls": self.cls_loss_weight * focal / number,
+            "loss_box_reg": self.box_loss_weight * box / mean_over_devices(weight.sum()),
+            "loss_centerness": self.centerness_loss_weight * central / number,
+        }
+
+    def scored_deltas(
+        self, predictions: Sequence[list[Tensor]]
+    ) -> tuple[list[Tensor], list[Tensor]]:
+        """Scores and box deltas by level.
+
+        As in the authors' code, the score is the geometric mean of class probability and
+        centerness, and the threshold applies to the former alone.
+
+        Args:
+            predictions: of the head.
+        """
+        logits, deltas, centerness = self._transpose_dense_predictions(
+            list(predictions), [self.num_classes, 4, 1]
+        )
+        scores = [
+            (F.threshold(x.sigmoid(), self.test_score_thresh, 0.0) * y.sigmoid()).sqrt()
+            for x, y in zip(logits, centerness, strict=True)
+        ]
+        return scores, deltas

@@ -1,0 +1,49 @@
+"""What the losses of ATSS (arXiv 1912.02424) and of GFL (arXiv 2006.04388) are made of."""
+
+from __future__ import annotations
+
+import torch
+from detectron2.utils import comm
+from fvcore.nn.distributed import differentiable_all_reduce
+from torch import Tensor
+
+from distill.modeling.atss.geometry import side_distances
+
+__all__ = ["centerness_target", "class_targets", "mean_over_devices"]
+
+
+def class_targets(labels: Tensor, values: Tensor, num_classes: int) -> Tensor:
+    """What the classes' own probabilities should be.
+
+    Args:
+        labels: (N, R) int64, K for the background.
+        values: (N, R) what an object's class should have.
+        num_classes: K.
+
+    Returns:
+        (N, R, K) float32, 0 but at the labels.
+    """
+    zeros = values.new_zeros((*labels.shape, num_classes + 1), dtype=torch.float32)
+    return zeros.scatter(-1, labels[..., None], values.float()[..., None])[..., :-1]
+
+
+def centerness_target(points: Tensor, boxes: Tensor) -> Tensor:
+    """How central points are in boxes: 1 at the centre, 0 on a side.
+
+    Args:
+        points: (..., 2), x and y in pixels.
+        boxes: (..., 4) corners in pixels, around the points, with area.
+
+    Returns:
+        (...) geometric mean of the two ratios of the shorter to the longer distance.
+    """
+    left, top, right, bottom = side_distances(points, boxes).unbind(-1)
+    across = torch.minimum(left, right) / torch.maximum(left, right)
+    along = torch.minimum(top, bottom) / torch.maximum(top, bottom)
+    return (across * along).sqrt()
+
+
+def mean_over_devices(value: Tensor) -> Tensor:
+    """The mean of a tensor without gradient over all processes, at least 1: a normaliser."""
+    total = differentiable_all_reduce(value.float())
+    return (total / comm.get_world_size()).clamp(min=1)

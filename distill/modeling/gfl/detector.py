@@ -1,0 +1,210 @@
+"""GFL as a Detectron2 detector."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from detectron2.config import CfgNode, configurable
+from detectron2.modeling import META_ARCH_REGISTRY
+from detectron2.modeling.box_regression import Box2BoxTransformLinear
+from detectron2.structures import Boxes, Instances
+from torch import Tensor
+from torch.nn import functional as F
+
+from distill.losses import aligned_overlap
+from distill.modeling.atss.base import AdaptiveDetector
+from distill.modeling.atss.geometry import box_centers, side_distances
+from distill.modeling.atss.ground_truth import pad_ground_truth
+from distill.modeling.atss.losses import class_targets, mean_over_devices
+from distill.modeling.gfl.distribution import expected_distance
+from distill.modeling.gfl.head import GFLHead
+from distill.modeling.gfl.losses import distribution_focal_loss, quality_focal_loss
+from distill.modeling.gfl.region import valuable_region
+
+__all__ = ["GFL"]
+
+# How far below reg_max, in strides, the distances to learn end, as in the authors' code.
+_MARGIN = 0.1
+
+
+@META_ARCH_REGISTRY.register()
+class GFL(AdaptiveDetector):
+    """GFL, arXiv 2006.04388: scores that rate boxes, and boxes as distributions.
+
+    A location predicts how far its anchor's centre is from the four sides of the box, in strides;
+    the anchor's size matters for the assignment alone.
+
+    Attributes:
+        reg_max: the largest such distance; a side has reg_max + 1 bins.
+        box2box_transform: makes boxes of distances in pixels, not of the head's distributions:
+            see :meth:`decode_boxes`.
+    """
+
+    @configurable
+    def __init__(
+        self,
+        *,
+        reg_max: int = 16,
+        quality_beta: float = 2.0,
+        cls_loss_weight: float = 1.0,
+        box_loss_weight: float = 2.0,
+        dfl_loss_weight: float = 0.25,
+        **arguments: Any,
+    ) -> None:
+        """Puts the detector together.
+
+        Args:
+            reg_max: of the head.
+            quality_beta: exponent of the quality focal loss' weight.
+            cls_loss_weight: factor of the quality focal loss.
+            box_loss_weight: factor of the GIoU loss.
+            dfl_loss_weight: factor of the distribution focal loss.
+            arguments: those of :class:`~distill.modeling.atss.AdaptiveDetector`.
+        """
+        super().__init__(**arguments)
+        self.box2box_transform = Box2BoxTransformLinear(normalize_by_size=False)
+        self.reg_max = reg_max
+        self.quality_beta = quality_beta
+        self.cls_loss_weight = cls_loss_weight
+        self.box_loss_weight = box_loss_weight
+        self.dfl_loss_weight = dfl_loss_weight
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
+        """The arguments from MODEL.GFL, MODEL.ANCHOR_GENERATOR and what all detectors share."""
+        node = cfg.MODEL.GFL
+        arguments, shapes = cls.shared_arguments(cfg, node)
+        head = GFLHead(
+            input_shape=shapes,
+            num_classes=node.NUM_CLASSES,
+            num_convs=node.NUM_CONVS,
+            norm=node.NORM,
+            prior_prob=node.PRIOR_PROB,
+            reg_max=node.REG_MAX,
+        )
+        return {
+            **arguments,
+            "head": head,
+            "reg_max": node.REG_MAX,
+            "quality_beta": node.QUALITY_BETA,
+            "cls_loss_weight": node.CLS_LOSS_WEIGHT,
+            "box_loss_weight": node.BOX_LOSS_WEIGHT,
+            "dfl_loss_weight": node.DFL_LOSS_WEIGHT,
+        }
+
+    def decode_boxes(self, deltas: Tensor, anchors: Tensor, stride: int) -> Tensor:
+        """The boxes that distributions stand for, not clipped to the image.
+
+        Args:
+            deltas: (N, R, 4 (reg_max + 1)) logits of the distributions.
+            anchors: (R, 4) corners in pixels.
+            stride: pixels per cell of their level.
+
+        Returns:
+            (N, R, 4) float32 corners in pixels.
+        """
+        centers, distances = box_centers(anchors), self._distances(deltas, stride)
+        return torch.cat([centers - distances[..., :2], centers + distances[..., 2:]], dim=-1)
+
+    def _distances(self, deltas: Tensor, stride: int) -> Tensor:
+        """(N, R, 4) pixels to the left, top, right and bottom side."""
+        return expected_distance(self._by_side(deltas)) * stride
+
+    def _by_side(self, deltas: Tensor) -> Tensor:
+        """(..., 4, reg_max + 1) from (..., 4 (reg_max + 1))."""
+        return deltas.unflatten(-1, (4, self.reg_max + 1))
+
+    @torch.no_grad()
+    def valuable_region(self, anchors: list[Boxes], gt_instances: list[Instances]) -> Tensor:
+        """Where localisation is worth distilling beside the positives (LD, arXiv 2102.12252).
+
+        These are the anchors that no object was given to and whose DIoU with some object is at
+        least a quarter of its assignment's threshold, but below that. What of it is ours is told
+        at :func:`distill.modeling.gfl.valuable_region`.
+
+        Args:
+            anchors: of each level, R in all.
+            gt_instances: the objects, one Instances an image.
+
+        Returns:
+            (N, R) bool.
+        """
+        boxes, _, valid = pad_ground_truth(gt_instances)
+        return valuable_region([x.tensor for x in anchors], boxes, valid, self.topk)
+
+    def losses(
+        self,
+        anchors: list[Boxes],
+        predictions: Sequence[list[Tensor]],
+        labels: Tensor,
+        boxes: Tensor,
+    ) -> dict[str, Tensor]:
+        """Computes the losses `loss_cls` (quality), `loss_box_reg` (GIoU) and `loss_dfl`.
+
+        A positive's box losses are weighted by the best of its class scores and divided by the
+        sum of these weights, the mean over the four sides being that of the distributions; the
+        quality focal loss is divided by the number of positives. Both divisors are means over all
+        devices and at least 1.
+
+        Args:
+            anchors: of each level, R in all.
+            predictions: of the head.
+            labels: (N, R), K for the background.
+            boxes: (N, R, 4) the objects' corners, or the anchors' own.
+        """
+        by_level, deltas = self._transpose_dense_predictions(
+            list(predictions), [self.num_classes, 4 * (self.reg_max + 1)]
+        )
+        logits = torch.cat(by_level, dim=1).float()
+        strides = self.anchor_generator.strides
+        predicted = torch.cat(
+            [self.decode_boxes(*x) for x in zip(deltas, _tables(anchors), strides, strict=True)],
+            dim=1,
+        )
+        positive = labels != self.num_classes
+        quality = aligned_overlap(predicted.detach(), boxes, "iou") * positive
+        weight = logits.detach().amax(dim=-1).sigmoid() * positive
+        number, total = mean_over_devices(positive.sum()), mean_over_devices(weight.sum())
+        target = class_targets(labels, quality, self.num_classes)
+        cls = quality_focal_loss(logits, target, self.quality_beta).sum()
+        box = ((1 - aligned_overlap(predicted, boxes)) * weight).sum()
+        dfl = (self._distribution_loss(anchors, deltas, boxes) * weight).sum()
+        return {
+            "loss_cls": self.cls_loss_weight * cls / number,
+            "loss_box_reg": self.box_loss_weight * box / total,
+            "loss_dfl": self.dfl_loss_weight * dfl / total,
+        }
+
+    def _distribution_loss(
+        self, anchors: list[Boxes], deltas: list[Tensor], boxes: Tensor
+    ) -> Tensor:
+        """(N, R) mean over the four sides."""
+        losses = []
+        parts = boxes.split([len(x) for x in anchors], dim=1)
+        levels = zip(_tables(anchors), deltas, parts, self.anchor_generator.strides, strict=True)
+        for table, level, part, stride in levels:
+            distance = side_distances(box_centers(table), part) / stride
+            distance = distance.clamp(min=0, max=self.reg_max - _MARGIN)
+            losses.append(distribution_focal_loss(self._by_side(level), distance).mean(dim=-1))
+        return torch.cat(losses, dim=1)
+
+    def scored_deltas(
+        self, predictions: Sequence[list[Tensor]]
+    ) -> tuple[list[Tensor], list[Tensor]]:
+        """Scores, and distances in pixels, by level.
+
+        Args:
+            predictions: of the head.
+        """
+        logits, deltas = self._transpose_dense_predictions(
+            list(predictions), [self.num_classes, 4 * (self.reg_max + 1)]
+        )
+        scores = [F.threshold(x.sigmoid(), self.test_score_thresh, 0.0) for x in logits]
+        levels = zip(deltas, self.anchor_generator.strides, strict=True)
+        return scores, [self._distances(*x) for x in levels]
+
+
+def _tables(anchors: list[Boxes]) -> list[Tensor]:
+    return [x.tensor for x in anchors]

@@ -1,0 +1,50 @@
+"""Where boxes are worth imitating beside the positives (LD, arXiv 2102.12252)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from distill.losses import aligned_overlap
+from distill.modeling.atss.assigner import assign_anchors, find_candidates
+
+__all__ = ["valuable_region"]
+
+
+@torch.no_grad()
+def valuable_region(
+    anchors: Sequence[Tensor],
+    boxes: Tensor,
+    valid: Tensor,
+    topk: int = 9,
+    fraction: float = 0.25,
+) -> Tensor:
+    """The anchors of LD's valuable localisation region.
+
+    An anchor is in it if its DIoU with some object is below the object's threshold of the
+    assignment (which is one of IoUs), but at least a fraction of that; it need not be a candidate,
+    nor lie inside the object. The authors' code keeps positives in it whose DIoU is below the
+    threshold, though they are distilled already, and weighs every anchor by its IoU; leaving the
+    positives out and giving a plain mask are ours. An object without area has no region.
+
+    Args:
+        anchors: (R_l, 4) corners in pixels for each level, R in all.
+        boxes: (N, G, 4) corners of the objects in pixels, padded to G >= 1 an image.
+        valid: (N, G) bool, False where padded.
+        topk: candidates a level of the assignment.
+        fraction: of the threshold, from which the region begins.
+
+    Returns:
+        (N, R) bool.
+    """
+    threshold = find_candidates(anchors, boxes, topk).threshold[..., None]
+    _, positive = assign_anchors(anchors, boxes, valid, topk)
+    regions = []
+    # One level at a time, as every object is compared with every anchor.
+    for level in anchors:
+        overlap = aligned_overlap(level, boxes[:, :, None], "diou")
+        inside = (overlap >= fraction * threshold) & (overlap < threshold) & valid[..., None]
+        regions.append(inside.any(dim=1))
+    return torch.cat(regions, dim=1) & ~positive
