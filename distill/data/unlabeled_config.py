@@ -1,0 +1,75 @@
+"""Keys of training on unlabelled images, and what they must not say."""
+
+from __future__ import annotations
+
+from detectron2.config import CfgNode
+
+__all__ = ["SCORE_FLOOR", "add_unlabeled_config", "check_unlabeled_config"]
+
+# Lowest score of a detection that is kept on disk.
+SCORE_FLOOR = 0.05
+
+_CHOICES = {"MIX": ("alternate", "ratio"), "BOXES": ("cached", "online")}
+
+
+def add_unlabeled_config(cfg: CfgNode) -> None:
+    """Adds the keys to a config that has a DISTILL node, in place.
+
+    Args:
+        cfg: a config made by ``detectron2.config.get_cfg()``.
+    """
+    # Datasets whose boxes, if they have any, are replaced by the teacher's detections; () trains
+    # on DATASETS.TRAIN alone.
+    cfg.DATASETS.UNLABELED = ()
+    unlabeled = cfg.DISTILL.UNLABELED = CfgNode()
+    # "alternate": a batch of labelled images, then one of labelled and unlabelled images as they
+    # come, and so on; "ratio": LABELED_FRACTION of every batch is labelled.
+    unlabeled.MIX = "alternate"
+    # "ratio": share of labelled images, rounded to whole images of SOLVER.IMS_PER_BATCH.
+    unlabeled.LABELED_FRACTION = 0.5
+    # Detections above this score become boxes; images without any are left out.
+    unlabeled.SCORE_THRESHOLD = 0.5
+    # "cached": the teacher labels every image once, before training, at its own test resolution;
+    # "online": it labels each batch as the student sees it, augmented.
+    unlabeled.BOXES = "cached"
+    # Folder of the cached detections; "" is OUTPUT_DIR/pseudo_boxes.
+    unlabeled.CACHE_DIR = ""
+
+
+def check_unlabeled_config(cfg: CfgNode) -> None:
+    """Refuses values that make no sense together.
+
+    Args:
+        cfg: a config with DATASETS.UNLABELED.
+
+    Raises:
+        ValueError: one sentence that names the key to change.
+    """
+    node = cfg.DISTILL.UNLABELED
+    for key, allowed in _CHOICES.items():
+        if node[key] not in allowed:
+            raise ValueError(
+                f'DISTILL.UNLABELED.{key} is "{node[key]}"; choose one of {", ".join(allowed)}'
+            )
+    if not 0 < node.LABELED_FRACTION < 1:
+        raise ValueError(
+            f"DISTILL.UNLABELED.LABELED_FRACTION is {node.LABELED_FRACTION}: set it between 0 and 1"
+        )
+    lowest = SCORE_FLOOR if node.BOXES == "cached" else 0.0
+    if not lowest <= node.SCORE_THRESHOLD < 1:
+        raise ValueError(
+            f"DISTILL.UNLABELED.SCORE_THRESHOLD is {node.SCORE_THRESHOLD}: set it to at least "
+            f"{lowest} and below 1"
+        )
+    for key in ("MASK_ON", "KEYPOINT_ON", "LOAD_PROPOSALS"):
+        if cfg.MODEL[key]:
+            raise ValueError(
+                f"DATASETS.UNLABELED gives the student boxes only: set MODEL.{key} to False"
+            )
+    distils = cfg.DISTILL.METHODS and cfg.MODEL.META_ARCHITECTURE == "Distiller"
+    if node.BOXES == "online" and not distils:
+        raise ValueError(
+            "DISTILL.UNLABELED.BOXES is online, but only a Distiller's teacher sees the batches: "
+            "set it to cached, or MODEL.META_ARCHITECTURE to Distiller and name a method in "
+            "DISTILL.METHODS"
+        )
