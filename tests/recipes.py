@@ -11,10 +11,10 @@ from distill import add_distill_config
 ROOT = Path(__file__).parents[1]
 
 
-def load(path: Path) -> CfgNode:
+def load(path: Path, *, allow_unsafe: bool = False) -> CfgNode:
     cfg = get_cfg()
     add_distill_config(cfg)
-    cfg.merge_from_file(str(path))
+    cfg.merge_from_file(str(path), allow_unsafe=allow_unsafe)
     return cfg
 
 

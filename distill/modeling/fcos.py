@@ -8,6 +8,8 @@ from detectron2.config import CfgNode, configurable
 from detectron2.modeling import META_ARCH_REGISTRY, build_backbone
 from detectron2.modeling.meta_arch.fcos import FCOS, FCOSHead
 
+from distill.modeling.atss.head import head_norm
+
 __all__ = ["ConfigurableFCOS", "add_fcos_config"]
 
 
@@ -60,7 +62,7 @@ class ConfigurableFCOS(FCOS):
             num_classes=node.NUM_CLASSES,
             conv_dims=[shapes[0].channels] * node.NUM_CONVS,
             prior_prob=node.PRIOR_PROB,
-            norm=node.NORM,
+            norm=head_norm(node.NORM),
         )
         return {
             "backbone": backbone,
