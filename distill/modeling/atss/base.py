@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any
 
@@ -20,7 +20,7 @@ from distill.modeling.atss.ground_truth import pad_ground_truth
 __all__ = ["AdaptiveDetector"]
 
 
-class AdaptiveDetector(DenseDetector):
+class AdaptiveDetector(DenseDetector, ABC):
     """A dense detector of one anchor a location, assigned as in ATSS (arXiv 1912.02424).
 
     A subclass sets `box2box_transform`, which detection decodes boxes with.

@@ -62,8 +62,13 @@ class GFL(AdaptiveDetector):
             box_loss_weight: factor of the GIoU loss.
             dfl_loss_weight: factor of the distribution focal loss.
             arguments: those of :class:`~distill.modeling.atss.AdaptiveDetector`.
+
+        Raises:
+            ValueError: if `reg_max` is not positive, or as there.
         """
         super().__init__(**arguments)
+        if reg_max < 1:
+            raise ValueError(f"MODEL.GFL.REG_MAX is {reg_max}, but must be at least 1.")
         self.box2box_transform = Box2BoxTransformLinear(normalize_by_size=False)
         self.reg_max = reg_max
         self.quality_beta = quality_beta

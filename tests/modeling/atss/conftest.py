@@ -1,0 +1,25 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import tiny
+from detectron2.config import CfgNode
+
+
+@pytest.fixture
+def atss_cfg() -> Callable[..., CfgNode]:
+    """Makes the config of an ATSS of a few channels; changes as MODEL__ATSS__NORM="GN"."""
+
+    def make(**changes: Any) -> CfgNode:
+        return tiny.rcnn_cfg(
+            MODEL__META_ARCHITECTURE="ATSS",
+            MODEL__ANCHOR_GENERATOR__ASPECT_RATIOS=[[1.0]],
+            MODEL__ATSS__IN_FEATURES=("p2", "p3", "p4"),
+            MODEL__ATSS__NUM_CLASSES=tiny.NUM_CLASSES,
+            MODEL__ATSS__NUM_CONVS=1,
+            **changes,
+        )
+
+    return make
