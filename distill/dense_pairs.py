@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from functools import partial
 
 import torch
-from detectron2.utils import comm
 from torch import Tensor, nn
 
 from distill.dense import DenseLevel, dense_owner
+from distill.distributed import mean_over_devices
 from distill.signals import StudentSignals, image_sizes
 from distill.teacher import TeacherSignals
 
-__all__ = ["LevelPair", "check_dense_pair", "count_positives", "mean_over_ranks", "pair_levels"]
+__all__ = ["LevelPair", "check_dense_pair", "count_positives", "pair_levels"]
 
 
 @dataclass(frozen=True)
@@ -96,17 +96,7 @@ def count_positives(student: StudentSignals) -> Tensor:
     """How many anchors the student is to find an object at, at least 1; mean over the ranks."""
     labels = student.anchor_labels
     count = ((labels >= 0) & (labels < student.model.num_classes)).sum()
-    return mean_over_ranks(count.float()).clamp(min=1)
-
-
-def mean_over_ranks(value: Tensor) -> Tensor:
-    """The mean of a tensor without gradient over all processes."""
-    world_size = comm.get_world_size()
-    if world_size == 1:
-        return value
-    total = value.clone()
-    torch.distributed.all_reduce(total)
-    return total / world_size
+    return mean_over_devices(count)
 
 
 def check_dense_pair(student: nn.Module, teacher: nn.Module, head: str = "dense") -> None:

@@ -125,11 +125,26 @@ _UNFILTERED: tuple[str, ...] = (
 )
 _IDADET_CONFIGS = "projects/IDaDet/configs"
 
+_RETINANET: dict[str, tuple[Any, ...]] = {
+    "adl": (),
+    "adl_paper": ("DISTILL.ADL.FORM", "paper"),
+    "bckd": ("DISTILL.METHODS", ("BCKD",)),
+}
+_GFL: dict[str, tuple[Any, ...]] = {
+    "bckd": (),
+    "ld": ("DISTILL.METHODS", ("LD",)),
+    "adl": ("DISTILL.METHODS", ("ADL",)),
+}
+
 PAIRS = {
     "digits": Pair(f"{_TADF_CONFIGS}/digits_faster_rcnn.yaml", (96, 96), 16, (24, 52), 3, _TADF),
     "r50": Pair(
         f"{_TADF_CONFIGS}/coco_faster_rcnn_R_50_FPN_1x.yaml", (256, 256), 2, (32, 128), 7, _TADF
     ),
+    "retinanet": Pair(
+        "projects/ADL/configs/coco_retinanet_R_50.yaml", (256, 256), 2, (32, 128), 7, _RETINANET
+    ),
+    "gfl": Pair("projects/BCKD/configs/coco_gfl_R_50.yaml", (256, 256), 2, (32, 128), 7, _GFL),
     "digits_idadet": Pair(
         f"{_IDADET_CONFIGS}/digits_faster_rcnn_bir18.yaml",
         (96, 96),

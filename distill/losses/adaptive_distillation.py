@@ -159,7 +159,7 @@ def _term_and_exponent(
 
 
 def _gradient(slope: Tensor, term: Tensor, base: Tensor, weight: Tensor, gamma: float) -> Tensor:
-    """Derivative of weight * term by the logit, weight = base^gamma; overwrites base.
+    """Derivative of weight * term by the logit, where weight = base^gamma; overwrites base.
 
     Both the term and the exponent u change by slope = p - q, and base = 1 - exp(-u), so that it is
     slope * weight * (1 + gamma * term * (1 - base) / base).

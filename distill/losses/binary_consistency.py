@@ -126,7 +126,8 @@ class _BinaryConsistency(Function):
             slope = p - q
             gap = q.copy_(slope).abs_()
             discrepancy[rows] = gap.amax(1)
-            values[rows] = gap.pow(exponent).mul_(cross).sum(1)
+            weighted = gap * cross if exponent == 1 else gap.pow(exponent).mul_(cross)
+            values[rows] = weighted.sum(1)
             if gradient is not None:
                 part = _gradient(p, slope, gap, cross, exponent)
                 gradient[rows] = part.masked_fill_(dropped[rows, None], 0)
@@ -143,11 +144,12 @@ class _BinaryConsistency(Function):
 
 
 def _gradient(p: Tensor, slope: Tensor, gap: Tensor, cross: Tensor, exponent: float) -> Tensor:
-    """Derivative of gap^e * cross by the logit, gap = |slope|, slope = p - q; overwrites its input.
+    """Derivative of gap^e * cross by the logit, where gap = |slope| and slope = p - q.
 
-    It is sign(slope) * gap^(e - 1) * (e * p * (1 - p) * cross + slope^2).
+    Overwrites these two. It is sign(slope) * gap^(e - 1) * (e * p * (1 - p) * cross + slope^2).
     """
-    inner = torch.addcmul(p, p, p, value=-1).mul_(cross).mul_(exponent).addcmul_(slope, slope)
+    variance = torch.addcmul(p, p, p, value=-1)
+    inner = slope.square().addcmul_(variance, cross, value=exponent)
     if exponent != 1:
         inner.mul_(gap.clamp_(min=_MIN_DISCREPANCY).pow_(exponent - 1))
     return inner.mul_(slope.sign_())

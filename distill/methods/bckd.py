@@ -14,7 +14,8 @@ import torch
 from detectron2.config import CfgNode, configurable
 from torch import Tensor
 
-from distill.dense_pairs import count_positives, mean_over_ranks, pair_levels
+from distill.dense_pairs import count_positives, pair_levels
+from distill.distributed import mean_over_devices
 from distill.levels import Level
 from distill.losses import (
     binary_class_logits,
@@ -118,7 +119,7 @@ class BCKD(Method):
         if self.head == "roi":
             shared = share_proposals(student, teacher)
             parts = iter([self._roi_part(shared)])
-            positives = mean_over_ranks(shared.foreground.sum().float()).clamp(min=1)
+            positives = mean_over_devices(shared.foreground.sum())
         else:
             parts = self._dense_parts(student, teacher)
             positives = count_positives(student)

@@ -21,7 +21,8 @@ from distill.teacher import TeacherSignals
 
 __all__ = ["LD"]
 
-# The published code divides the loss by 4 sides on positives, by 16 in the valuable region.
+# The published code divides the loss by 4 sides on positives, by 16 in the valuable region, where
+# anchors are weighted by their IoU with an object.
 _VALUABLE_SHARE = 4 / 16
 
 
@@ -109,7 +110,7 @@ class LD(Method):
             terms["loss_ld"].append(self.weight * self._compare(pair, best * pair.positive))
             if valuable is not None:
                 weight = self.valuable_weight * _VALUABLE_SHARE
-                term = self._compare(pair, pair.select(valuable).float())
+                term = self._compare(pair, pair.select(valuable))
                 terms["loss_ld_valuable"].append(weight * term)
         return MethodOutput({name: torch.stack(x).sum() for name, x in terms.items()})
 
@@ -125,7 +126,7 @@ class LD(Method):
 
 
 def _valuable_region(student: StudentSignals) -> Tensor:
-    """(N, R) bool over all of the student's anchors."""
+    """(N, R) weights over all of the student's anchors."""
     anchors = [Boxes(level.anchors) for level in student.dense()]
     device = student.model.device
     instances = [x["instances"].to(device) for x in student.batched_inputs]

@@ -8,7 +8,7 @@ from detectron2.config import CfgNode, configurable
 from detectron2.modeling import META_ARCH_REGISTRY, build_backbone
 from detectron2.modeling.meta_arch.fcos import FCOS, FCOSHead
 
-from distill.modeling.atss.head import head_norm
+from distill.modeling.norm import head_norm
 
 __all__ = ["ConfigurableFCOS", "add_fcos_config"]
 

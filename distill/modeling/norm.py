@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
+
 from detectron2.layers import get_norm
 from torch import nn
 
-__all__ = ["FrozenStatsBatchNorm2d", "build_norm"]
+__all__ = ["FrozenStatsBatchNorm2d", "build_norm", "head_norm"]
 
 
 class FrozenStatsBatchNorm2d(nn.BatchNorm2d):
@@ -53,3 +56,20 @@ def build_norm(name: str, channels: int) -> nn.Module | None:
             f"The normalisation {name!r} (MODEL.BINARY.NORM or MODEL.FPN.NORM) is unknown: use "
             "BN, FrozenStatsBN, FrozenBN, SyncBN, GN or ''."
         ) from error
+
+
+def head_norm(name: str) -> str | Callable[[int], nn.Module]:
+    """What Detectron2's dense heads take as their norm.
+
+    Detectron2 0.6 tries a norm on a single channel first, which its own "GN" of 32 groups does not
+    stand.
+
+    Args:
+        name: of ``detectron2.layers.get_norm``; "GN" has 32 groups, or as many as the channels
+            allow.
+    """
+    return _group_norm if name == "GN" else name
+
+
+def _group_norm(channels: int) -> nn.GroupNorm:
+    return nn.GroupNorm(math.gcd(32, channels), channels)

@@ -141,14 +141,14 @@ def test_ld_weighs_positives_by_the_students_score_and_the_valuable_region_by_a_
     instances = [y["instances"] for y in student.batched_inputs]
     valuable = student.model.valuable_region(anchors, instances)
     parts = [y.select(valuable).flatten() for y in pair_levels(*signals)]
-    valuable = torch.cat(parts) & x["valid"]
+    valuable = torch.cat(parts) * x["valid"]
     assert valuable.any() and not valuable.all() and x["positive"].any()
     found = tiny_dense.method(LD, weight=0.5, valuable_weight=2.0)(*signals).losses
     best = x["student_logits"].detach().sigmoid().amax(1)
     deltas = x["student_deltas"], x["teacher_deltas"]
     positive = distribution_distillation(*deltas, best * x["positive"] * x["valid"])
     torch.testing.assert_close(found["loss_ld"], 0.5 * positive)
-    region = distribution_distillation(*deltas, valuable.float() / 4)
+    region = distribution_distillation(*deltas, valuable / 4)
     torch.testing.assert_close(found["loss_ld_valuable"], 2 * region)
     only = tiny_dense.method(LD, valuable_weight=0.0)(*signals).losses
     assert set(only) == {"loss_ld"}

@@ -6,9 +6,8 @@ from distill.modeling.atss.base import AdaptiveDetector
 from distill.modeling.atss.config import add_atss_config
 from distill.modeling.atss.detector import ATSS
 from distill.modeling.atss.geometry import box_centers, side_distances
-from distill.modeling.atss.ground_truth import pad_ground_truth
-from distill.modeling.atss.head import ATSSHead, head_norm
-from distill.modeling.atss.losses import centerness_target, class_targets, mean_over_devices
+from distill.modeling.atss.head import ATSSHead
+from distill.modeling.atss.losses import centerness_target, class_targets
 
 __all__ = [
     "ATSS",
@@ -22,8 +21,5 @@ __all__ = [
     "centerness_target",
     "class_targets",
     "find_candidates",
-    "head_norm",
-    "mean_over_devices",
-    "pad_ground_truth",
     "side_distances",
 ]

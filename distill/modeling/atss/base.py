@@ -15,7 +15,7 @@ from detectron2.structures import Boxes, ImageList, Instances
 from torch import Tensor, nn
 
 from distill.modeling.atss.assigner import assign_anchors
-from distill.modeling.atss.ground_truth import pad_ground_truth
+from distill.modeling.ground_truth import pad_ground_truth
 
 __all__ = ["AdaptiveDetector"]
 

@@ -14,11 +14,12 @@ from fvcore.nn import sigmoid_focal_loss
 from torch import Tensor
 from torch.nn import functional as F
 
+from distill.distributed import mean_over_devices
 from distill.losses import aligned_overlap
 from distill.modeling.atss.base import AdaptiveDetector
 from distill.modeling.atss.geometry import box_centers
 from distill.modeling.atss.head import ATSSHead
-from distill.modeling.atss.losses import centerness_target, class_targets, mean_over_devices
+from distill.modeling.atss.losses import centerness_target, class_targets
 
 __all__ = ["ATSS"]
 

@@ -2,32 +2,16 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import torch
 from detectron2.layers import ShapeSpec
 from detectron2.modeling.meta_arch.fcos import FCOSHead
 from torch import Tensor, nn
 
-__all__ = ["ATSSHead", "head_norm"]
+from distill.modeling.norm import head_norm
 
-
-def head_norm(name: str) -> str | Callable[[int], nn.Module]:
-    """What Detectron2's dense heads take as their norm.
-
-    Detectron2 0.6 tries a norm on a single channel first, which its own "GN" of 32 groups does not
-    stand.
-
-    Args:
-        name: of ``detectron2.layers.get_norm``; "GN" has 32 groups, or as many as the channels
-            allow.
-    """
-    return _group_norm if name == "GN" else name
-
-
-def _group_norm(channels: int) -> nn.GroupNorm:
-    return nn.GroupNorm(math.gcd(32, channels), channels)
+__all__ = ["ATSSHead"]
 
 
 class ATSSHead(FCOSHead):
@@ -52,7 +36,7 @@ class ATSSHead(FCOSHead):
             input_shape: of each level; all have the same channels, which all convolutions keep.
             num_classes: K.
             num_convs: 3x3 convolutions of each branch.
-            norm: their normalisation, see :func:`head_norm`.
+            norm: their normalisation, see :func:`distill.modeling.norm.head_norm`.
             prior_prob: score that all classes start with.
         """
         super().__init__(

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import torch
-from detectron2.utils import comm
-from fvcore.nn.distributed import differentiable_all_reduce
 from torch import Tensor
 
 from distill.modeling.atss.geometry import side_distances
 
-__all__ = ["centerness_target", "class_targets", "mean_over_devices"]
+__all__ = ["centerness_target", "class_targets"]
 
 
 def class_targets(labels: Tensor, values: Tensor, num_classes: int) -> Tensor:
@@ -41,9 +39,3 @@ def centerness_target(points: Tensor, boxes: Tensor) -> Tensor:
     across = torch.minimum(left, right) / torch.maximum(left, right)
     along = torch.minimum(top, bottom) / torch.maximum(top, bottom)
     return (across * along).sqrt()
-
-
-def mean_over_devices(value: Tensor) -> Tensor:
-    """The mean of a tensor without gradient over all processes, at least 1: a normaliser."""
-    total = differentiable_all_reduce(value.float())
-    return (total / comm.get_world_size()).clamp(min=1)

@@ -13,15 +13,16 @@ from detectron2.structures import Boxes, Instances
 from torch import Tensor
 from torch.nn import functional as F
 
+from distill.distributed import mean_over_devices
 from distill.losses import aligned_overlap
 from distill.modeling.atss.base import AdaptiveDetector
 from distill.modeling.atss.geometry import box_centers, side_distances
-from distill.modeling.atss.ground_truth import pad_ground_truth
-from distill.modeling.atss.losses import class_targets, mean_over_devices
+from distill.modeling.atss.losses import class_targets
 from distill.modeling.gfl.distribution import expected_distance
 from distill.modeling.gfl.head import GFLHead
 from distill.modeling.gfl.losses import distribution_focal_loss, quality_focal_loss
 from distill.modeling.gfl.region import valuable_region
+from distill.modeling.ground_truth import pad_ground_truth
 
 __all__ = ["GFL"]
 
@@ -126,15 +127,15 @@ class GFL(AdaptiveDetector):
         """Where localisation is worth distilling beside the positives (LD, arXiv 2102.12252).
 
         These are the anchors that no object was given to and whose DIoU with some object is at
-        least a quarter of its assignment's threshold, but below that. What of it is ours is told
-        at :func:`distill.modeling.gfl.valuable_region`.
+        least a quarter of its assignment's threshold, but below that; they weigh as much as their
+        IoU. What of it is ours is told at :func:`distill.modeling.gfl.valuable_region`.
 
         Args:
             anchors: of each level, R in all.
             gt_instances: the objects, one Instances an image.
 
         Returns:
-            (N, R) bool.
+            (N, R) float32 weights, 0 outside of the region.
         """
         boxes, _, valid = pad_ground_truth(gt_instances)
         return valuable_region([x.tensor for x in anchors], boxes, valid, self.topk)

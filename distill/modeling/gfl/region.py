@@ -25,9 +25,9 @@ def valuable_region(
 
     An anchor is in it if its DIoU with some object is below the object's threshold of the
     assignment (which is one of IoUs), but at least a fraction of that; it need not be a candidate,
-    nor lie inside the object. The authors' code keeps positives in it whose DIoU is below the
-    threshold, though they are distilled already, and weighs every anchor by its IoU; leaving the
-    positives out and giving a plain mask are ours. An object without area has no region.
+    nor lie inside the object. It counts as much as its IoU with that object, the best of them. The
+    authors' code keeps positives in it whose DIoU is below the threshold, though they are distilled
+    already; leaving them out is ours. An object without area has no region.
 
     Args:
         anchors: (R_l, 4) corners in pixels for each level, R in all.
@@ -37,7 +37,7 @@ def valuable_region(
         fraction: of the threshold, from which the region begins.
 
     Returns:
-        (N, R) bool.
+        (N, R) float32 weights in [0, 1], 0 outside of the region.
     """
     threshold = find_candidates(anchors, boxes, topk).threshold[..., None]
     _, positive = assign_anchors(anchors, boxes, valid, topk)
@@ -46,5 +46,6 @@ def valuable_region(
     for level in anchors:
         overlap = aligned_overlap(level, boxes[:, :, None], "diou")
         inside = (overlap >= fraction * threshold) & (overlap < threshold) & valid[..., None]
-        regions.append(inside.any(dim=1))
-    return torch.cat(regions, dim=1) & ~positive
+        weight = aligned_overlap(level, boxes[:, :, None], "iou") * inside
+        regions.append(weight.amax(dim=1))
+    return torch.cat(regions, dim=1) * ~positive

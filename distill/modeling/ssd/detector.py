@@ -15,6 +15,7 @@ from detectron2.structures import Boxes, ImageList, Instances
 from torch import Tensor, nn
 
 from distill.losses import binary_class_logits
+from distill.modeling.ground_truth import pad_ground_truth
 from distill.modeling.ssd.head import SSDHead
 from distill.modeling.ssd.losses import multibox_loss
 from distill.modeling.ssd.matching import box_deltas, match_anchors
@@ -193,7 +194,7 @@ class SSD(DenseDetector):
             or the anchor itself where it is background.
         """
         table = Boxes.cat(anchors).tensor
-        boxes, classes, valid = _padded(gt_instances)
+        boxes, classes, valid = pad_ground_truth(gt_instances)
         index, positive = match_anchors(table, boxes, valid, self.iou_threshold)
         labels = classes.gather(1, index).masked_fill(~positive, self.num_classes)
         matched = boxes.gather(1, index[..., None].expand(-1, -1, 4))
@@ -253,15 +254,3 @@ class SSD(DenseDetector):
             list(predictions), [self.num_classes + 1, 4]
         )
         return torch.cat(logits, dim=1), torch.cat(deltas, dim=1)
-
-
-def _padded(instances: list[Instances]) -> tuple[Tensor, Tensor, Tensor]:
-    """Boxes (N, G, 4), classes (N, G) and whether they are real (N, G), with G >= 1."""
-    pad = nn.utils.rnn.pad_sequence
-    boxes = pad([x.gt_boxes.tensor for x in instances], batch_first=True)
-    classes = pad([x.gt_classes for x in instances], batch_first=True)
-    # One more place, so that a batch without objects needs no case of its own.
-    boxes, classes = nn.functional.pad(boxes, (0, 0, 0, 1)), nn.functional.pad(classes, (0, 1))
-    counts = torch.tensor([len(x) for x in instances])
-    valid = torch.arange(boxes.shape[1]) < counts[:, None]
-    return boxes, classes, valid.to(boxes.device, non_blocking=True)

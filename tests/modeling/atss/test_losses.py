@@ -1,11 +1,9 @@
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 import torch
 
-from distill.modeling.atss import centerness_target, class_targets, mean_over_devices
+from distill.modeling.atss import centerness_target, class_targets
 
 
 def test_targets_are_zero_but_at_the_labels() -> None:
@@ -19,29 +17,3 @@ def test_centerness_is_the_geometric_mean_of_both_ratios() -> None:
     points = torch.tensor([[5.0, 10], [2, 10], [2, 4], [10, 10]])
     # 1, then sqrt(2/8), sqrt(2/8 * 4/16), and on a side.
     assert centerness_target(points, box).tolist() == pytest.approx([1, 0.5, 0.25, 0])
-
-
-def test_a_normaliser_is_at_least_one() -> None:
-    assert mean_over_devices(torch.tensor(0)).item() == 1
-    assert mean_over_devices(torch.tensor(0.5)).item() == 1
-    assert mean_over_devices(torch.tensor(7)).item() == 7
-
-
-def test_a_normaliser_is_the_mean_over_all_processes(tmp_path: Path) -> None:
-    # fork: a spawned process could not import this file.
-    torch.multiprocessing.start_processes(
-        normalise, (str(tmp_path),), nprocs=2, start_method="fork"
-    )
-    values = [torch.load(tmp_path / f"{rank}.pt").tolist() for rank in range(2)]
-    # Of 2 and 6, and of 0 and 1 but at least 1.
-    assert values == [[4.0, 1.0]] * 2
-
-
-def normalise(rank: int, folder: str) -> None:
-    """One process: the normalisers of its own values."""
-    torch.distributed.init_process_group(
-        "gloo", init_method=f"file://{folder}/store", rank=rank, world_size=2
-    )
-    values = [mean_over_devices(torch.tensor(x[rank])) for x in ((2, 6), (0, 1))]
-    torch.save(torch.stack(values), f"{folder}/{rank}.pt")
-    torch.distributed.destroy_process_group()

@@ -58,3 +58,11 @@ def test_no_object_and_objects_without_area_have_none() -> None:
     assert region([]) == region([[5, 5, 5, 5]]) == region([[10, 0, 10, 10]]) == []
     padded = torch.tensor([[[0.0, 0, 18, 10]]])
     assert not valuable_region([ANCHORS], padded, torch.tensor([[False]])).any()
+
+
+def test_an_anchor_weighs_as_much_as_its_iou_with_the_object_it_is_valuable_for() -> None:
+    # One object, then beside it another that overlaps anchor 1 less.
+    boxes = torch.tensor([[[0.0, 0, 18, 10], [0, 0, 0, 0]], [[0, 0, 18, 10], [14, 0, 50, 10]]])
+    weight = valuable_region([ANCHORS], boxes, torch.tensor([[True, False], [True, True]]))
+    torch.testing.assert_close(weight[:, 1], torch.tensor([8 / 20, 8 / 20]))
+    assert weight[0].count_nonzero() == 1
