@@ -13,8 +13,12 @@ from detectron2.structures import Boxes, Instances
 
 from distill.engine import build_config
 
-__all__ = ["PAIRS", "Pair"]
+__all__ = ["PAIRS", "UNDISTILLED", "Pair"]
 
+
+# The name of a step of the student beside which the teacher's head runs, though nothing is
+# compared: what methods for dense heads cost is measured against it.
+UNDISTILLED = "undistilled"
 
 # Beside the distilled variants of a pair: a training step of the student alone, and the teacher's
 # inference, whole and up to its feature maps.
@@ -126,11 +130,13 @@ _UNFILTERED: tuple[str, ...] = (
 _IDADET_CONFIGS = "projects/IDaDet/configs"
 
 _RETINANET: dict[str, tuple[Any, ...]] = {
+    UNDISTILLED: (),
     "adl": (),
     "adl_paper": ("DISTILL.ADL.FORM", "paper"),
     "bckd": ("DISTILL.METHODS", ("BCKD",)),
 }
 _GFL: dict[str, tuple[Any, ...]] = {
+    UNDISTILLED: (),
     "bckd": (),
     "ld": ("DISTILL.METHODS", ("LD",)),
     "adl": ("DISTILL.METHODS", ("ADL",)),
@@ -142,9 +148,23 @@ PAIRS = {
         f"{_TADF_CONFIGS}/coco_faster_rcnn_R_50_FPN_1x.yaml", (256, 256), 2, (32, 128), 7, _TADF
     ),
     "retinanet": Pair(
-        "projects/ADL/configs/coco_retinanet_R_50.yaml", (256, 256), 2, (32, 128), 7, _RETINANET
+        "projects/ADL/configs/coco_retinanet_R_50.yaml",
+        (256, 256),
+        2,
+        (32, 128),
+        7,
+        _RETINANET,
+        reference=UNDISTILLED,
     ),
-    "gfl": Pair("projects/BCKD/configs/coco_gfl_R_50.yaml", (256, 256), 2, (32, 128), 7, _GFL),
+    "gfl": Pair(
+        "projects/BCKD/configs/coco_gfl_R_50.yaml",
+        (256, 256),
+        2,
+        (32, 128),
+        7,
+        _GFL,
+        reference=UNDISTILLED,
+    ),
     "digits_idadet": Pair(
         f"{_IDADET_CONFIGS}/digits_faster_rcnn_bir18.yaml",
         (96, 96),

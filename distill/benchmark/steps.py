@@ -14,12 +14,15 @@ from detectron2.modeling.backbone.resnet import BottleneckBlock
 from detectron2.utils.events import EventStorage
 from torch import nn
 
-from distill.benchmark.pairs import Pair
+from distill.benchmark.pairs import UNDISTILLED, Pair
 from distill.config import student_config
 from distill.engine import TrainLoop, build_optimizer
 from distill.engine.precision import autocast_dtype
+from distill.methods import Method, MethodOutput
+from distill.schedules import Schedule
 from distill.seeding import seed_all
-from distill.teacher import FrozenTeacher
+from distill.signals import StudentSignals
+from distill.teacher import FrozenTeacher, TeacherSignals
 
 __all__ = ["Step", "build_step"]
 
@@ -79,7 +82,20 @@ def build_step(variant: str, pair: Pair, device: str) -> Step:
     _calm(model)
     if cfg.DISTILL.METHODS:
         _calm(model.teacher.model)
+    if variant == UNDISTILLED:
+        model.distill = nn.ModuleDict({UNDISTILLED: _TeacherAlone(Schedule())})
     return _training_step(model, cfg, batch)
+
+
+class _TeacherAlone(Method):
+    """Runs the teacher up to its dense head, and compares nothing."""
+
+    name = UNDISTILLED
+
+    def forward(self, student: StudentSignals, teacher: TeacherSignals) -> MethodOutput:
+        """Computes the teacher's predictions."""
+        list(teacher.head_outputs)
+        return MethodOutput({})
 
 
 def _infer(teacher: FrozenTeacher, batch: list[dict[str, Any]]) -> None:

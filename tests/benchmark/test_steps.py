@@ -93,6 +93,19 @@ def test_the_variant_with_small_adapters_has_them() -> None:
     assert sizes == {"distilled": {(3, 3)}, "distilled_conv1x1": {(1, 1)}}
 
 
+def test_the_undistilled_step_runs_the_teachers_head_once_and_compares_nothing() -> None:
+    pair = dataclasses.replace(small("retinanet"), batch_size=1)
+    ran, names = [], {}
+    for variant in ("undistilled", "bckd"):
+        step = build_step(variant, pair, "cpu")
+        step.model.teacher.model.head.register_forward_hook(lambda *_: ran.append("head"))
+        step()
+        names[variant] = {name for name in step.storage.latest() if name.startswith("loss_")}
+    assert ran == ["head", "head"]
+    assert names["undistilled"] == {"loss_cls", "loss_box_reg"}
+    assert names["bckd"] == names["undistilled"] | {"loss_bckd_cls", "loss_bckd_loc"}
+
+
 def test_the_variants_of_region_distillation_differ_in_what_they_imitate() -> None:
     seen = {}
     for variant in PAIRS["digits_idadet"].distilled:
