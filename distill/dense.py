@@ -8,7 +8,6 @@ from functools import cached_property
 from typing import Any
 
 import torch
-from detectron2.modeling.meta_arch.dense_detector import permute_to_N_HWA_K
 from torch import Tensor, nn
 
 __all__ = [
@@ -44,7 +43,7 @@ def decode_boxes(owner: nn.Module, deltas: Tensor, anchors: Tensor, stride: int)
     own = getattr(owner, "decode_boxes", None)
     if own is not None:
         return own(deltas, anchors, stride)
-    places = anchors.expand(len(deltas), -1, -1).reshape(-1, 4)
+    places = anchors.repeat(len(deltas), 1)
     return owner.box2box_transform.apply_deltas(deltas.flatten(0, 1), places).view_as(deltas)
 
 
@@ -100,8 +99,8 @@ class DensePredictions:
         """(H, W, A, 4) for every level."""
         anchors = self._owner.anchor_generator(list(self._features))
         return [
-            boxes.tensor.view(*x.shape[-2:], -1, 4)
-            for boxes, x in zip(anchors, self._logits, strict=True)
+            boxes.tensor.view(*size, per_cell, 4)
+            for boxes, size, per_cell in zip(anchors, self.sizes, self.num_anchors, strict=True)
         ]
 
     @property
@@ -112,7 +111,7 @@ class DensePredictions:
     @property
     def num_anchors(self) -> list[int]:
         """A, anchors per cell, of every level."""
-        return [anchors.shape[2] for anchors in self._anchors]
+        return list(self._owner.anchor_generator.num_anchors)
 
     def level(self, index: int, size: tuple[int, int] | None = None) -> DenseLevel:
         """One level's predictions.
@@ -165,5 +164,7 @@ def stack_labels(labels: Any) -> Tensor:
 
 
 def _by_anchor(output: Tensor, per_cell: int) -> Tensor:
-    """(N, H W A, D) from (N, A D, H, W); a crop is no longer contiguous, hence the copy."""
-    return permute_to_N_HWA_K(output.contiguous(), output.shape[1] // per_cell)
+    """(N, H W A, D) from (N, A D, H, W), also of a crop, and of a level without a cell."""
+    number, channels, height, width = output.shape
+    cells = output.unflatten(1, (per_cell, channels // per_cell)).permute(0, 3, 4, 1, 2)
+    return cells.reshape(number, height * width * per_cell, channels // per_cell)

@@ -60,6 +60,7 @@ def pair_levels(
     mine, other = student.dense(head), teacher.dense(head)
     labels = student.anchor_labels if head == "dense" else None
     images = torch.tensor(image_sizes(student.batched_inputs), dtype=torch.float32)
+    images = images.to(student.model.device, non_blocking=True)
     counts = [a * h * w for a, (h, w) in zip(mine.num_anchors, mine.sizes, strict=True)]
     for index, (own, theirs) in enumerate(zip(mine.sizes, other.sizes, strict=True)):
         size = (min(own[0], theirs[0]), min(own[1], theirs[1]))
@@ -74,7 +75,7 @@ def pair_levels(
             valid = part >= 0
             positive = valid & (part < student.model.num_classes)
         if mask_padding:
-            valid = valid & _inside(level.anchors, images.to(valid.device, non_blocking=True))
+            valid = valid & _inside(level.anchors, images)
         yield LevelPair(level, other.level(index, size), valid, positive, size, select)
 
 
@@ -82,7 +83,8 @@ def _select(
     values: Tensor, *, start: int, count: int, own: tuple[int, int], size: tuple[int, int]
 ) -> Tensor:
     """(N, R) of a level of `own` cells, cropped to `size`, out of (N, R') of all levels."""
-    maps = values[:, start : start + count].unflatten(1, (*own, -1))
+    cells = max(1, own[0] * own[1])
+    maps = values[:, start : start + count].unflatten(1, (*own, count // cells))
     return maps[:, : size[0], : size[1]].flatten(1)
 
 

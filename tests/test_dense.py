@@ -84,6 +84,15 @@ def test_boxes_are_those_of_the_detector_itself(name: str) -> None:
         assert (boxes - box).abs().amax(1).min() < 1e-3
 
 
+def test_a_level_without_a_cell_has_no_row() -> None:
+    model = tiny_dense.retinanet()
+    maps, outputs = outputs_of(model)
+    maps[2] = maps[2][:, :, :0]
+    outputs = tuple([*levels[:2], levels[2][:, :, :0]] for levels in outputs)
+    level = DensePredictions(model, maps, outputs).level(2)
+    assert level.logits.shape == (2, 0, tiny.NUM_CLASSES) and level.boxes().shape == (2, 0, 4)
+
+
 def test_classes_are_selected_and_put_in_the_students_order() -> None:
     model = tiny_dense.retinanet()
     maps, outputs = outputs_of(model)
