@@ -10,7 +10,13 @@ from detectron2.config import CfgNode
 from detectron2.data import MetadataCatalog
 from torch import Tensor, nn
 
-__all__ = ["class_names", "map_classes", "num_classes", "teacher_class_names"]
+__all__ = [
+    "class_names",
+    "map_classes",
+    "num_classes",
+    "student_classes",
+    "teacher_class_names",
+]
 
 
 def class_names(cfg: CfgNode) -> tuple[str, ...]:
@@ -88,3 +94,20 @@ def map_classes(
     if tuple(student) == tuple(teacher):
         return None
     return torch.tensor([list(teacher).index(name) for name in student])
+
+
+def student_classes(columns: Tensor | None, teacher_count: int) -> Tensor | None:
+    """The student's class of every class of the teacher: the inverse of :func:`map_classes`.
+
+    Args:
+        columns: (K_S,) what `map_classes` returns.
+        teacher_count: K_T, classes that the teacher predicts.
+
+    Returns:
+        (K_T,) int64 in host memory, -1 where the student lacks the class; None for equal classes.
+    """
+    if columns is None:
+        return None
+    classes = torch.full((teacher_count,), -1)
+    classes[columns.cpu()] = torch.arange(len(columns))
+    return classes

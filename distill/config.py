@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from detectron2.config import CfgNode as CN
 
-from distill.modeling.atss.config import add_atss_config
 from distill.data.unlabeled_config import add_unlabeled_config
+from distill.modeling.atss.config import add_atss_config
 from distill.modeling.binary.config import add_binary_config
 from distill.modeling.fcos import add_fcos_config
 from distill.modeling.gfl.config import add_gfl_config

@@ -16,6 +16,7 @@ from distill.classes import class_names, map_classes, num_classes, teacher_class
 from distill.config import student_config
 from distill.levels import match_levels
 from distill.methods import Method, MethodOutput, build_methods
+from distill.pseudo_boxes import LabeledBatch, OnlinePseudoBoxes, build_online_pseudo_boxes
 from distill.signals import provided_signals, record_student
 from distill.teacher import FrozenTeacher
 
@@ -45,6 +46,7 @@ class Distiller(nn.Module):
         student: nn.Module,
         teacher: FrozenTeacher | None = None,
         methods: Sequence[Method] = (),
+        pseudo_boxes: OnlinePseudoBoxes | None = None,
         log_period: int = 20,
         vis_period: int = 0,
     ) -> None:
@@ -54,6 +56,7 @@ class Distiller(nn.Module):
             student: any Detectron2 detector.
             teacher: the teacher; needed by methods.
             methods: the methods; without any, training is plain Detectron2's.
+            pseudo_boxes: gives unlabelled images the teacher's boxes, if there are such images.
             log_period: iterations between two writes of the methods' diagnostics.
             vis_period: iterations between two pictures of the methods; 0 for none.
 
@@ -65,6 +68,7 @@ class Distiller(nn.Module):
         self.student = student
         self.teacher = teacher
         self.distill = nn.ModuleDict({method.name: method for method in methods})
+        self.pseudo_boxes = pseudo_boxes
         self.log_period = log_period
         self.vis_period = vis_period
         if methods and teacher is None:
@@ -103,7 +107,8 @@ class Distiller(nn.Module):
                 num_classes(student),
                 count,
             )
-        return {**built, "teacher": teacher, "methods": methods}
+        pseudo_boxes = build_online_pseudo_boxes(cfg, student, teacher)
+        return {**built, "teacher": teacher, "methods": methods, "pseudo_boxes": pseudo_boxes}
 
     @property
     def methods(self) -> list[Method]:
@@ -126,9 +131,9 @@ class Distiller(nn.Module):
         batched_inputs = [
             {**x, "image": x["image"].to(device, non_blocking=True)} for x in batched_inputs
         ]
-        with record_student(self.student, batched_inputs) as seen:
-            losses = dict(self.student(batched_inputs))
-        teacher = self.teacher.signals(batched_inputs)
+        batch = self._label(batched_inputs)
+        with record_student(self.student, batch.inputs) as seen:
+            losses = dict(self.student(batch.inputs))
         storage = _event_storage()
         iteration = storage.iter if storage else 0
         diagnostics: dict[str, Tensor | float] = {}
@@ -138,13 +143,23 @@ class Distiller(nn.Module):
             if factor == 0:
                 losses.update({k: x.to(device) for k, x in method.switched_off().items()})
                 continue
-            output = method(seen, teacher)
+            output = method(seen, batch.teacher)
             losses.update({key: loss * factor for key, loss in output.losses.items()})
             diagnostics.update(output.diagnostics)
             self._show(storage, method, output)
         if storage and (iteration + 1) % self.log_period == 0:
+            if self.pseudo_boxes is not None:
+                diagnostics.update(self.pseudo_boxes.summary())
             _write(storage, diagnostics)
-        return losses
+        # Zeros that reach every parameter, as other ranks wait for the gradients.
+        return losses if batch.usable else {key: loss * 0 for key, loss in losses.items()}
+
+    def _label(self, inputs: list[dict]) -> LabeledBatch:
+        """A batch with the teacher's boxes in unlabelled images, and the teacher's signals."""
+        teacher = self.teacher.signals(inputs)
+        if self.pseudo_boxes is None:
+            return LabeledBatch(inputs, teacher)
+        return self.pseudo_boxes.label(inputs, teacher)
 
     def _show(self, storage: EventStorage | None, method: Method, output: MethodOutput) -> None:
         """Writes the method's picture in the iterations that log pictures."""

@@ -20,6 +20,7 @@ class Stream(IntEnum):
     ORDER = 1
     SAMPLE = 2
     STEP = 3
+    UNLABELED = 4
 
 
 def derive_seed(seed: int, stream: Stream, *key: int) -> int:

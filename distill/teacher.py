@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -190,6 +190,49 @@ class TeacherSignals:
         sizes = image_sizes(self._inputs)
         return dense_regions(self._model, self.features, self.head_outputs, sizes, topk)
 
+    def detections(self, indices: Sequence[int]) -> list[Instances]:
+        """What it finds in some images, in its own classes, in pixels of the network's input.
+
+        Backbone and dense head run on the whole batch, once, as methods read them too.
+
+        Args:
+            indices: numbers of the images, ascending.
+        """
+        two_stage = getattr(self._model, "proposal_generator", None) is not None
+        for name in ("features",) if two_stage else ("features", "head_outputs"):
+            getattr(self, name)
+        chosen = self.select(indices)
+        return chosen._run(chosen._suppress_proposals if two_stage else chosen._suppress_dense)
+
+    def _suppress_proposals(self) -> list[Instances]:
+        return self._model.roi_heads(self.images, self.features, self.proposals, None)[0]
+
+    def _suppress_dense(self) -> list[Instances]:
+        maps = [self.features[name] for name in self._model.head_in_features]
+        # Detectron2's detectors turn logits into scores in place, at times without a copy.
+        outputs = [[x.clone() for x in levels] for levels in self.head_outputs]
+        return self._model.forward_inference(self.images, maps, outputs)
+
+    def select(self, indices: Sequence[int]) -> TeacherSignals:
+        """The signals of some images; what has been computed is cut, with the batch's padding.
+
+        Args:
+            indices: numbers of the images, ascending.
+        """
+        if len(indices) == len(self._inputs):
+            return self
+        chosen = TeacherSignals(self._teacher, [self._inputs[i] for i in indices])
+        rows = _rows(indices, self._model.device)
+        for name in ("features", "head_outputs", "rpn_outputs"):
+            if name in vars(self):
+                vars(chosen)[name] = _cut(vars(self)[name], rows)
+        if "images" in vars(self):
+            sizes = [self.images.image_sizes[i] for i in indices]
+            vars(chosen)["images"] = ImageList(self.images.tensor[rows], sizes)
+        if "proposals" in vars(self):
+            vars(chosen)["proposals"] = [self.proposals[i] for i in indices]
+        return chosen
+
     def run_roi_head(self, boxes: Sequence[Boxes]) -> RoiOutputs:
         """The teacher's ROI head on given boxes, one Boxes an image, in the student's classes."""
         outputs = self._run(lambda: run_roi_head(self._model.roi_heads, self.features, boxes))
@@ -205,3 +248,18 @@ def _select_classes(outputs: RoiOutputs, class_map: Tensor | None) -> RoiOutputs
     if deltas.shape[1] > 4:
         deltas = deltas.view(len(deltas), -1, 4)[:, class_map].flatten(1)
     return RoiOutputs(scores, deltas, outputs.box_transform)
+
+
+def _rows(indices: Sequence[int], device: torch.device) -> slice | Tensor:
+    """What cuts images out of a batch: a slice, which copies nothing, if they are in a row."""
+    first, last = indices[0], indices[-1]
+    if last - first + 1 == len(indices):
+        return slice(first, last + 1)
+    return torch.tensor(list(indices)).to(device, non_blocking=True)
+
+
+def _cut(maps: Any, rows: slice | Tensor) -> Any:
+    """The rows of every tensor in nested lists and dicts."""
+    if isinstance(maps, Mapping):
+        return {name: _cut(x, rows) for name, x in maps.items()}
+    return maps[rows] if isinstance(maps, Tensor) else [_cut(x, rows) for x in maps]

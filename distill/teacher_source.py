@@ -14,7 +14,7 @@ from torch import nn
 from distill.checkpoint import SafeCheckpointer
 from distill.config import add_distill_config, student_config
 
-__all__ = ["build_teacher_config", "load_teacher_weights"]
+__all__ = ["build_teacher_config", "load_teacher_weights", "local_weights"]
 
 _ZOO = "model_zoo://"
 
@@ -31,8 +31,9 @@ def build_teacher_config(cfg: CfgNode) -> CfgNode:
     reference = cfg.DISTILL.TEACHER.CONFIG_FILE
     if not reference:
         raise ValueError(
-            "DISTILL.METHODS needs a teacher, but DISTILL.TEACHER.CONFIG_FILE is empty; set it to "
-            "the teacher's YAML file or to model_zoo://<config path>"
+            "DISTILL.METHODS and DATASETS.UNLABELED need a teacher, but "
+            "DISTILL.TEACHER.CONFIG_FILE is empty; set it to the teacher's YAML file or to "
+            "model_zoo://<config path>"
         )
     if reference.startswith(_ZOO):
         path = _look_up("CONFIG_FILE", reference, model_zoo.get_config_file)
@@ -80,7 +81,7 @@ def load_teacher_weights(model: nn.Module, cfg: CfgNode) -> None:
             "set it to the teacher's checkpoint, or to model_zoo://<config path>"
         )
     checkpointer = SafeCheckpointer(model)
-    checkpointer.load(_local_weights(node.WEIGHTS))
+    checkpointer.load(local_weights(node.WEIGHTS))
     lost = checkpointer.incompatible.missing_keys
     lost = lost + [name for name, _, _ in checkpointer.incompatible.incorrect_shapes]
     # The counters exist in some releases only and do not change what the network computes.
@@ -100,8 +101,15 @@ def load_teacher_weights(model: nn.Module, cfg: CfgNode) -> None:
         )
 
 
-def _local_weights(reference: str) -> str:
-    """A local file with the referenced weights."""
+def local_weights(reference: str) -> str:
+    """A local file with the weights that DISTILL.TEACHER.WEIGHTS refers to.
+
+    Args:
+        reference: a path, a URL, or model_zoo://<config path>.
+
+    Raises:
+        FileNotFoundError: if there is no such file or it cannot be fetched.
+    """
     url = reference
     if reference.startswith(_ZOO):
         url = _look_up("WEIGHTS", reference, model_zoo.get_checkpoint_url)

@@ -86,6 +86,8 @@ class Split:
 
 SPLITS: dict[str, Split] = {
     "digits_train": Split(0, 3000, _TRAIN_DIGITS, _TRAIN_PHOTOS),
+    # The first images of digits_train: an image is a function of the seed and its number.
+    "digits_train_10pct": Split(0, 300, _TRAIN_DIGITS, _TRAIN_PHOTOS),
     "digits_val": Split(1, 300, _VAL_DIGITS, _VAL_PHOTOS),
     "digits_test": Split(2, 500, _TEST_DIGITS, _TEST_PHOTOS),
     "digits_unlabeled": Split(3, 3000, _TRAIN_DIGITS, _TRAIN_PHOTOS, labelled=False),
@@ -222,7 +224,7 @@ def register_digits(root: Path | None = None) -> None:
         root: folder of the splits; by default :func:`default_root`.
     """
     root = default_root() if root is None else root
-    for name in SPLITS:
+    for name, split in SPLITS.items():
         if name in DatasetCatalog.list():
             continue
         DatasetCatalog.register(name, lambda name=name: _load(name, root))
@@ -232,6 +234,9 @@ def register_digits(root: Path | None = None) -> None:
             image_root=str(root / name / "images"),
             evaluator_type="coco",
         )
+        if not split.labelled:
+            labels = root / name / f"{name}_labels.json"
+            MetadataCatalog.get(name).set(labels_json=str(labels))
 
 
 register_digits()

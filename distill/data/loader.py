@@ -21,7 +21,18 @@ from distill.data.sampler import ResumableBatchSampler
 from distill.data.ssd_augmentation import build_ssd_mapper
 from distill.seeding import Stream, derive_seed, seeded
 
-__all__ = ["TrainLoader", "build_mapper", "build_test_loader", "build_train_loader"]
+__all__ = [
+    "Mapper",
+    "Record",
+    "TrainLoader",
+    "as_list",
+    "build_mapper",
+    "build_test_loader",
+    "build_train_loader",
+    "images_per_rank",
+    "repeat_factors",
+    "training_records",
+]
 
 Record = dict[str, Any]
 Mapper = Callable[[Record], "Record | None"]
@@ -50,7 +61,8 @@ class _SeededDataset(Dataset):
                     return sample
         raise ValueError(
             f"The dataset mapper rejected {_MAX_TRIES} images in a row, from number {index} on: "
-            "check the annotations of DATASETS.TRAIN and the augmentation under INPUT."
+            "check the annotations of DATASETS.TRAIN (or of DATASETS.UNLABELED) and the "
+            "augmentation under INPUT."
         )
 
 
@@ -101,21 +113,28 @@ class TrainLoader:
     def __iter__(self) -> Iterator[list[Record]]:
         """Returns an iterator that reads seed and iteration when its first batch is asked for."""
         # A generator: Detectron2 0.6 calls iter() before a checkpoint tells where to start.
-        sampler = ResumableBatchSampler(
+        yield from DataLoader(
+            self.dataset(),
+            batch_sampler=self.sampler(comm.get_rank(), comm.get_world_size()),
+            num_workers=self.num_workers,
+            collate_fn=as_list,
+        )
+
+    def dataset(self) -> Dataset:
+        """The samples by (position, index), augmented as seed and position say."""
+        return _SeededDataset(self.records, self.mapper, self.seed)
+
+    def sampler(self, rank: int = 0, world_size: int = 1) -> ResumableBatchSampler:
+        """The batches of (position, index) from the iteration on, of one of several ranks."""
+        return ResumableBatchSampler(
             len(self.records),
             self.batch_size,
             seed=self.seed,
             start_batch=self.iteration,
-            rank=comm.get_rank(),
-            world_size=comm.get_world_size(),
+            rank=rank,
+            world_size=world_size,
             groups=self.groups,
             repeat_factors=self.repeat_factors,
-        )
-        yield from DataLoader(
-            _SeededDataset(self.records, self.mapper, self.seed),
-            batch_sampler=sampler,
-            num_workers=self.num_workers,
-            collate_fn=_as_list,
         )
 
 
@@ -131,23 +150,36 @@ def build_train_loader(cfg: CfgNode, *, seed: int, mapper: Mapper | None = None)
         ValueError: if there is no training image, the batch can't be split among the ranks, or
             the sampler or the augmentation is unknown.
     """
-    records = _training_records(cfg)
+    records = training_records(cfg)
+    batch_size = images_per_rank(cfg)
+    factors = repeat_factors(cfg, records)
+    return TrainLoader(
+        records,
+        build_mapper(cfg, is_train=True) if mapper is None else mapper,
+        batch_size=batch_size,
+        seed=seed,
+        num_workers=cfg.DATALOADER.NUM_WORKERS,
+        group_by_aspect_ratio=cfg.DATALOADER.ASPECT_RATIO_GROUPING,
+        repeat_factors=factors,
+    )
+
+
+def images_per_rank(cfg: CfgNode) -> int:
+    """Each rank's share of SOLVER.IMS_PER_BATCH.
+
+    Args:
+        cfg: the config.
+
+    Raises:
+        ValueError: if the ranks can't share it equally.
+    """
     world_size = comm.get_world_size()
     if cfg.SOLVER.IMS_PER_BATCH < world_size or cfg.SOLVER.IMS_PER_BATCH % world_size:
         raise ValueError(
             f"SOLVER.IMS_PER_BATCH is {cfg.SOLVER.IMS_PER_BATCH}, which {world_size} processes "
             "can't share equally: set it to a multiple of their number."
         )
-    repeat_factors = _repeat_factors(cfg, records)
-    return TrainLoader(
-        records,
-        build_mapper(cfg, is_train=True) if mapper is None else mapper,
-        batch_size=cfg.SOLVER.IMS_PER_BATCH // world_size,
-        seed=seed,
-        num_workers=cfg.DATALOADER.NUM_WORKERS,
-        group_by_aspect_ratio=cfg.DATALOADER.ASPECT_RATIO_GROUPING,
-        repeat_factors=repeat_factors,
-    )
+    return cfg.SOLVER.IMS_PER_BATCH // world_size
 
 
 def build_test_loader(cfg: CfgNode, dataset_name: str) -> DataLoader:
@@ -179,7 +211,15 @@ def build_mapper(cfg: CfgNode, *, is_train: bool) -> Mapper:
     raise ValueError(f"INPUT.AUGMENTATION {name!r} is unknown: use default or ssd.")
 
 
-def _training_records(cfg: CfgNode) -> Sequence[Record]:
+def training_records(cfg: CfgNode) -> Sequence[Record]:
+    """The images of DATASETS.TRAIN, without those that the config filters out.
+
+    Args:
+        cfg: the config; DATASETS, DATALOADER and MODEL are read.
+
+    Raises:
+        ValueError: if no image is left.
+    """
     names = tuple(cfg.DATASETS.TRAIN)
     if not names:
         raise ValueError("DATASETS.TRAIN is empty: name at least one training dataset there.")
@@ -199,7 +239,16 @@ def _training_records(cfg: CfgNode) -> Sequence[Record]:
         ) from error
 
 
-def _repeat_factors(cfg: CfgNode, records: Sequence[Record]) -> torch.Tensor | None:
+def repeat_factors(cfg: CfgNode, records: Sequence[Record]) -> torch.Tensor | None:
+    """How often each image comes in an epoch, as DATALOADER.SAMPLER_TRAIN says; None for once.
+
+    Args:
+        cfg: the config; DATALOADER is read.
+        records: the images.
+
+    Raises:
+        ValueError: if the sampler is unknown.
+    """
     name = cfg.DATALOADER.SAMPLER_TRAIN
     if name == "TrainingSampler":
         return None
@@ -223,5 +272,6 @@ def _aspect_groups(records: Sequence[Record]) -> list[int]:
         ) from error
 
 
-def _as_list(batch: list[Record]) -> list[Record]:
+def as_list(batch: list[Record]) -> list[Record]:
+    """Leaves a batch the list that Detectron2's models take."""
     return batch

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import itertools
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import torch
 from torch.utils.data import Sampler
 
 from distill.seeding import Stream, derive_seed
 
-__all__ = ["ResumableBatchSampler"]
+__all__ = ["MixedBatchSampler", "ResumableBatchSampler"]
 
 Item = tuple[int, int]
 
@@ -91,3 +91,56 @@ class ResumableBatchSampler(Sampler[list[Item]]):
         extra = torch.rand(self.size, generator=generator) < self.repeat_factors - whole
         indices = torch.arange(self.size).repeat_interleave((whole + extra).long())
         return indices[torch.randperm(len(indices), generator=generator)].tolist()
+
+
+class MixedBatchSampler(Sampler[list[tuple[int, int, int]]]):
+    """The batches of two streams in turns or side by side, shared out among ranks.
+
+    Every item is (stream, position, index): the number of the stream and one of its items. The
+    streams give the batches of all ranks together, of which rank r of w takes the items r, r + w,
+    r + 2w and so on; so the images of an iteration are the same whatever the number of ranks.
+    """
+
+    def __init__(
+        self,
+        streams: tuple[ResumableBatchSampler, ResumableBatchSampler],
+        *,
+        alternate: bool,
+        turn: int = 0,
+        rank: int = 0,
+        world_size: int = 1,
+    ) -> None:
+        """Describes the mixture.
+
+        Args:
+            streams: labelled and other batches, of one rank that is all.
+            alternate: whether a batch comes from one stream, strictly in turns, or is made of one
+                batch of each.
+            turn: the stream whose turn is first, 0 or 1.
+            rank: this process' rank.
+            world_size: number of ranks.
+        """
+        self.streams = streams
+        self.alternate = alternate
+        self.turn = turn
+        self.rank = rank
+        self.world_size = world_size
+
+    def __iter__(self) -> Iterator[list[tuple[int, int, int]]]:
+        """Yields this rank's batches without end."""
+        batches = self._in_turns() if self.alternate else self._side_by_side()
+        return (batch[self.rank :: self.world_size] for batch in batches)
+
+    def _in_turns(self) -> Iterator[list[tuple[int, int, int]]]:
+        streams = [_marked(number, stream) for number, stream in enumerate(self.streams)]
+        for stream in itertools.islice(itertools.cycle(streams), self.turn, None):
+            yield next(stream)
+
+    def _side_by_side(self) -> Iterator[list[tuple[int, int, int]]]:
+        first, second = (_marked(number, stream) for number, stream in enumerate(self.streams))
+        return (left + right for left, right in zip(first, second, strict=True))
+
+
+def _marked(number: int, batches: Iterable[list[Item]]) -> Iterator[list[tuple[int, int, int]]]:
+    """Batches whose items say which stream they are of."""
+    return ([(number, *item) for item in batch] for batch in batches)

@@ -77,6 +77,7 @@ def set_up(args: argparse.Namespace) -> CfgNode:
     cfg = build_config(args)
     if not args.eval_only:
         check_datasets(cfg.DATASETS.TRAIN, key="DATASETS.TRAIN")
+        check_datasets(cfg.DATASETS.UNLABELED, key="DATASETS.UNLABELED")
     check_datasets(cfg.DATASETS.TEST, key="DATASETS.TEST")
     setup_logger(cfg.OUTPUT_DIR, distributed_rank=comm.get_rank(), name="distill")
     default_setup(cfg, args)

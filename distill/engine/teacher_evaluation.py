@@ -5,10 +5,15 @@ from __future__ import annotations
 import os
 from typing import Any
 
-import torch
 from detectron2.config import CfgNode
 
-from distill.classes import class_names, map_classes, num_classes, teacher_class_names
+from distill.classes import (
+    class_names,
+    map_classes,
+    num_classes,
+    student_classes,
+    teacher_class_names,
+)
 from distill.teacher import FrozenTeacher
 
 __all__ = ["TeacherInStudentClasses", "teacher_test_config"]
@@ -29,10 +34,7 @@ class TeacherInStudentClasses:
         number = num_classes(teacher.model)
         teacher_names = teacher_class_names(cfg, teacher.cfg, number)
         columns = map_classes(names, teacher_names, len(names) or number, number)
-        self.student_class: torch.Tensor | None = None
-        if columns is not None:
-            self.student_class = torch.full((number,), -1)
-            self.student_class[columns.cpu()] = torch.arange(len(columns))
+        self.student_class = student_classes(columns, number)
 
     def __call__(self, batched_inputs: list[dict[str, Any]]) -> list[dict[str, Any]]:
         """Returns Detectron2's detections, one dict an image."""

@@ -20,6 +20,7 @@ from torch.utils.data import DataLoader
 from distill.auxiliary_losses import add_auxiliary_losses
 from distill.checkpoint import SafeCheckpointer
 from distill.data.loader import TrainLoader, build_test_loader, build_train_loader
+from distill.data.mixed_loader import MixedTrainLoader, build_mixed_loader
 from distill.engine.evaluation import build_evaluator
 from distill.engine.hooks import RepeatablePreciseBN, StudentCheckpoints
 from distill.engine.loop import TrainLoop
@@ -28,6 +29,7 @@ from distill.engine.results import RunResults, TrainingClock
 from distill.engine.run_files import start_run_files
 from distill.engine.solver import build_lr_scheduler, build_optimizer
 from distill.engine.teacher_evaluation import TeacherInStudentClasses, teacher_test_config
+from distill.engine.unlabeled import unlabeled_records
 from distill.seeding import Stream, derive_seed, seed_all
 from distill.teacher import FrozenTeacher
 
@@ -144,6 +146,8 @@ class Trainer(DefaultTrainer):
         cfg = self.cfg.clone()
         cfg.defrost()
         cfg.DATALOADER.NUM_WORKERS = 0
+        # Labelled images alone: others may have no boxes before the teacher sees them.
+        cfg.DATASETS.UNLABELED = ()
         loader = self.build_train_loader(cfg, self.seed)
         number = cfg.TEST.PRECISE_BN.NUM_ITER
         return RepeatablePreciseBN(cfg.TEST.EVAL_PERIOD, self.student, loader, number)
@@ -153,8 +157,10 @@ class Trainer(DefaultTrainer):
         return self._last_eval_results
 
     @classmethod
-    def build_train_loader(cls, cfg: CfgNode, seed: int) -> TrainLoader:
-        """Builds the training loader for a run seed."""
+    def build_train_loader(cls, cfg: CfgNode, seed: int) -> TrainLoader | MixedTrainLoader:
+        """Builds the loader for a run seed; the teacher labels what is to be labelled first."""
+        if cfg.DATASETS.UNLABELED:
+            return build_mixed_loader(cfg, unlabeled_records(cfg), seed=seed)
         return build_train_loader(cfg, seed=seed)
 
     @classmethod

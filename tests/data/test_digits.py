@@ -108,7 +108,24 @@ def test_held_out_digits_and_photographs_never_occur_in_training() -> None:
 def test_the_unlabelled_split_is_other_images_of_what_training_is_made_of() -> None:
     train, unlabelled = SPLITS["digits_train"], SPLITS["digits_unlabeled"]
     assert (unlabelled.digits, unlabelled.photos) == (train.digits, train.photos)
-    assert len({split.seed for split in SPLITS.values()}) == len(SPLITS)
+    splits = [split for name, split in SPLITS.items() if name != "digits_train_10pct"]
+    assert len({split.seed for split in splits}) == len(splits)
+
+
+def test_the_hidden_labels_of_the_unlabelled_split_are_named_by_its_metadata(
+    registered_in: Path,
+) -> None:
+    hidden = MetadataCatalog.get("digits_unlabeled").labels_json
+    assert hidden == str(registered_in / "digits_unlabeled" / "digits_unlabeled_labels.json")
+    assert MetadataCatalog.get("digits_train").get("labels_json") is None
+
+
+def test_a_tenth_of_the_training_split_is_its_first_images(tmp_path: Path) -> None:
+    whole, tenth = SPLITS["digits_train"], SPLITS["digits_train_10pct"]
+    assert tenth == dataclasses.replace(whole, num_images=whole.num_images // 10)
+    first = prepare_split("small", tmp_path / "first", dataclasses.replace(SMALL, num_images=2))
+    images = contents(prepare_split("small", tmp_path / "all", SMALL) / "images")
+    assert contents(first / "images").items() <= images.items()
 
 
 def test_a_split_is_the_same_bytes_wherever_it_is_made(tmp_path: Path) -> None:

@@ -1,0 +1,108 @@
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from detectron2.structures import BoxMode
+
+from distill.data.pseudo_labels import (
+    PseudoLabels,
+    load_pseudo_labels,
+    pseudo_records,
+    save_pseudo_labels,
+)
+
+_RECORDS = [
+    {"file_name": f"/data/{name}.png", "image_id": 7 + i, "height": 20, "width": 30}
+    for i, name in enumerate("abc")
+]
+
+
+def _labels() -> PseudoLabels:
+    return PseudoLabels(
+        np.array([0, 0, 2]),
+        np.array([[1.0, 2.0, 5.5, 9.25], [0.0, 0.0, 30.0, 20.0], [3.0, 4.0, 6.0, 8.0]]),
+        np.array([0.9, 0.4, 0.6]),
+        np.array([1, 0, 1]),
+    )
+
+
+def _saved(folder, key="k"):
+    path = folder / "boxes.json"
+    save_pseudo_labels(path, _labels(), _RECORDS, ("ant", "bee"), {"key": key})
+    return path
+
+
+def test_boxes_become_annotations_and_images_without_are_left_out():
+    records = [{**record, "annotations": [{"bbox": "the truth"}]} for record in _RECORDS]
+    first, third = pseudo_records(records, _labels().above(0.5))
+    assert first == {
+        **_RECORDS[0],
+        "pseudo": True,
+        "annotations": [
+            {
+                "bbox": [1.0, 2.0, 5.5, 9.25],
+                "bbox_mode": BoxMode.XYXY_ABS,
+                "category_id": 1,
+                "iscrowd": 0,
+            }
+        ],
+    }
+    assert third["image_id"] == 9 and len(third["annotations"]) == 1
+
+
+def test_for_a_teacher_that_sees_them_in_training_all_images_come_without_boxes():
+    records = [{**record, "annotations": [{"bbox": "the truth"}]} for record in _RECORDS]
+    expected = [{**record, "annotations": [], "pseudo": True} for record in _RECORDS]
+    assert pseudo_records(records) == expected
+
+
+def test_a_score_at_the_threshold_is_not_above_it():
+    assert _labels().above(0.6).scores.tolist() == [0.9]
+
+
+def test_boxes_come_back_from_the_disk(tmp_path):
+    read = load_pseudo_labels(_saved(tmp_path), _RECORDS, "k")
+    for name in ("image", "boxes", "scores", "classes"):
+        np.testing.assert_allclose(getattr(read, name), getattr(_labels(), name))
+    assert read.counts(3).tolist() == [2, 0, 1]
+
+
+def test_the_file_is_coco_s_with_scores(tmp_path):
+    content = json.loads(_saved(tmp_path).read_text())
+    assert content["categories"] == [{"id": 0, "name": "ant"}, {"id": 1, "name": "bee"}]
+    assert content["images"][1] == {"id": 8, "file_name": "b.png", "width": 30, "height": 20}
+    assert content["annotations"][0] == {
+        "id": 1,
+        "image_id": 7,
+        "category_id": 1,
+        "bbox": [1.0, 2.0, 4.5, 7.25],
+        "area": 32.62,
+        "iscrowd": 0,
+        "score": 0.9,
+    }
+
+
+@pytest.mark.parametrize("damage", ["truncated", "empty", "no box", "another image", "another key"])
+def test_a_damaged_file_is_refused(tmp_path, damage):
+    path = _saved(tmp_path)
+    content = json.loads(path.read_text())
+    if damage == "no box":
+        del content["annotations"][0]["bbox"]
+    if damage == "another image":
+        content["annotations"][0]["image_id"] = 1
+    if damage == "another key":
+        content["info"]["key"] = "other"
+    text = json.dumps(content)
+    path.write_text({"truncated": text[:200], "empty": "[]"}.get(damage, text))
+    with pytest.raises(ValueError, match="boxes.json is damaged"):
+        load_pseudo_labels(path, _RECORDS, "k")
+
+
+def test_a_dataset_without_any_box_is_kept_too(tmp_path):
+    path = tmp_path / "none.json"
+    save_pseudo_labels(path, _labels().above(1.0), _RECORDS, ("ant",), {"key": "k"})
+    read = load_pseudo_labels(path, _RECORDS, "k")
+    assert len(read) == 0 and read.boxes.shape == (0, 4)
+    assert pseudo_records(_RECORDS, read) == []
