@@ -37,6 +37,8 @@ __all__ = ["Trainer"]
 
 _logger = logging.getLogger(__name__)
 
+_NORMALIZER = "loss_normalizer"
+
 
 class Trainer(DefaultTrainer):
     """Trains what a config describes: a student under its teacher, or any Detectron2 detector.
@@ -187,9 +189,13 @@ class Trainer(DefaultTrainer):
         return build_evaluator(cfg, dataset_name, folder)
 
     def state_dict(self) -> dict[str, Any]:
-        """Iteration, hooks, optimizer, gradient scaler and run seed."""
+        """Iteration, hooks, optimizer, gradient scaler, run seed, and the losses' normaliser."""
         state = TrainerBase.state_dict(self)
-        return {**state, "_trainer": self._trainer.state_dict(), "seed": self.seed}
+        state |= {"_trainer": self._trainer.state_dict(), "seed": self.seed}
+        # Detectron2's dense detectors keep it in a plain attribute (of the main process here).
+        if hasattr(self.student, _NORMALIZER):
+            state[_NORMALIZER] = getattr(self.student, _NORMALIZER)
+        return state
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restores :meth:`state_dict`, also of a plain Detectron2 trainer of any version."""
@@ -202,6 +208,8 @@ class Trainer(DefaultTrainer):
         if self.cfg.SEED >= 0 and self.cfg.SEED != seed:
             _logger.warning("The run goes on with its own seed %d, not SEED.", seed)
         self.seed = seed
+        if _NORMALIZER in state_dict:
+            setattr(self.student, _NORMALIZER, state_dict[_NORMALIZER])
 
 
 def _undistributed(model: nn.Module) -> nn.Module:

@@ -107,6 +107,17 @@ def test_a_killed_run_resumes_to_the_weights_of_one_that_was_not(tiny_coco, tmp_
     assert str(whole_optimizer) == str(killed_optimizer)
 
 
+def test_a_dense_detector_resumes_with_its_running_normaliser(tiny_coco, tmp_path):
+    options = (*_SHORT, "MODEL.META_ARCHITECTURE", "RetinaNet", "MODEL.RETINANET.NUM_CLASSES", "2")
+    options += ("MODEL.RETINANET.IN_FEATURES", "['p2', 'p3', 'p4']")
+    whole, halved = tmp_path / "whole", tmp_path / "halved"
+    trainer = _train(_config(tiny_coco, whole, *options))
+    _train(_config(tiny_coco, halved, *options, "SOLVER.MAX_ITER", "4"))
+    resumed = _train(_config(tiny_coco, halved, *options), resume=True)
+    assert resumed.student.loss_normalizer == trainer.student.loss_normalizer
+    _assert_same(_weights(halved), _weights(whole))
+
+
 def test_a_finished_run_goes_on_with_more_iterations(tiny_coco, tmp_path):
     short, long = tmp_path / "short", tmp_path / "long"
     constant = ("SOLVER.CHECKPOINT_PERIOD", "0", "SOLVER.MAX_ITER")
