@@ -14,7 +14,7 @@ from torch import Tensor
 from distill.dense_pairs import count_positives, pair_levels
 from distill.levels import Level
 from distill.losses import adaptive_distillation_sums
-from distill.methods.base import METHODS, Method, MethodOutput, check_choices
+from distill.methods.base import METHODS, Method, MethodOutput, check_choices, config_arguments
 from distill.methods.dense_picture import draw_dense_discrepancy
 from distill.schedules import Schedule
 from distill.signals import StudentSignals
@@ -87,14 +87,7 @@ class ADL(Method):
     @classmethod
     def from_config(cls, cfg: CfgNode, levels: tuple[Level, ...]) -> dict:
         """The arguments from DISTILL.ADL; the levels of the neck are not used."""
-        node = cfg.DISTILL.ADL
-        arguments = {key.lower(): value for key, value in node.items() if key != "SCHEDULE"}
-        schedule = Schedule.from_config(node.SCHEDULE, cfg.SOLVER.MAX_ITER)
-        return {
-            "schedule": schedule,
-            "mask_padding": cfg.DISTILL.DENSE.MASK_PADDING,
-            **arguments,
-        }
+        return {**config_arguments(cfg, "ADL"), "mask_padding": cfg.DISTILL.DENSE.MASK_PADDING}
 
     @property
     def requires(self) -> frozenset[str]:

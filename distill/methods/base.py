@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,7 +19,14 @@ from distill.schedules import Schedule
 from distill.signals import StudentSignals
 from distill.teacher import TeacherSignals
 
-__all__ = ["METHODS", "Method", "MethodOutput", "build_methods", "check_choices"]
+__all__ = [
+    "METHODS",
+    "Method",
+    "MethodOutput",
+    "build_methods",
+    "check_choices",
+    "config_arguments",
+]
 
 METHODS = Registry("DISTILL_METHOD")
 METHODS.__doc__ = """
@@ -122,6 +130,21 @@ def check_choices(
     for key, value in given.items():
         if value not in choices[key]:
             raise ValueError(f'{node}.{key} is "{value}"; choose one of {", ".join(choices[key])}')
+
+
+def config_arguments(cfg: CfgNode, name: str) -> dict[str, Any]:
+    """The arguments of a method's constructor that its config node holds.
+
+    Args:
+        cfg: the student's config.
+        name: the method's name, and its node's.
+
+    Returns:
+        Every key in lower case, and `schedule` made of the node SCHEDULE.
+    """
+    node = cfg.DISTILL[name]
+    arguments = {key.lower(): value for key, value in node.items() if key != "SCHEDULE"}
+    return {"schedule": Schedule.from_config(node.SCHEDULE, cfg.SOLVER.MAX_ITER), **arguments}
 
 
 def build_methods(names: Iterable[str], cfg: CfgNode, levels: tuple[Level, ...]) -> list[Method]:

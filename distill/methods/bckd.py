@@ -23,7 +23,7 @@ from distill.losses import (
     iou_localization,
     largest_discrepancy,
 )
-from distill.methods.base import METHODS, Method, MethodOutput, check_choices
+from distill.methods.base import METHODS, Method, MethodOutput, check_choices, config_arguments
 from distill.methods.dense_picture import draw_dense_discrepancy
 from distill.proposals import SharedProposals, share_proposals
 from distill.schedules import Schedule
@@ -95,14 +95,7 @@ class BCKD(Method):
     @classmethod
     def from_config(cls, cfg: CfgNode, levels: tuple[Level, ...]) -> dict:
         """The arguments from DISTILL.BCKD; the levels of the neck are not used."""
-        node = cfg.DISTILL.BCKD
-        arguments = {key.lower(): value for key, value in node.items() if key != "SCHEDULE"}
-        schedule = Schedule.from_config(node.SCHEDULE, cfg.SOLVER.MAX_ITER)
-        return {
-            "schedule": schedule,
-            "mask_padding": cfg.DISTILL.DENSE.MASK_PADDING,
-            **arguments,
-        }
+        return {**config_arguments(cfg, "BCKD"), "mask_padding": cfg.DISTILL.DENSE.MASK_PADDING}
 
     @property
     def requires(self) -> frozenset[str]:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from distill.dense_pairs import LevelPair, pair_levels
 from distill.levels import Level
 from distill.losses import distribution_distillation
-from distill.methods.base import METHODS, Method, MethodOutput
+from distill.methods.base import METHODS, Method, MethodOutput, config_arguments
 from distill.schedules import Schedule
 from distill.signals import StudentSignals
 from distill.teacher import TeacherSignals
@@ -65,14 +65,7 @@ class LD(Method):
     @classmethod
     def from_config(cls, cfg: CfgNode, levels: tuple[Level, ...]) -> dict:
         """The arguments from DISTILL.LD; the levels of the neck are not used."""
-        node = cfg.DISTILL.LD
-        arguments = {key.lower(): value for key, value in node.items() if key != "SCHEDULE"}
-        schedule = Schedule.from_config(node.SCHEDULE, cfg.SOLVER.MAX_ITER)
-        return {
-            "schedule": schedule,
-            "mask_padding": cfg.DISTILL.DENSE.MASK_PADDING,
-            **arguments,
-        }
+        return {**config_arguments(cfg, "LD"), "mask_padding": cfg.DISTILL.DENSE.MASK_PADDING}
 
     @property
     def requires(self) -> frozenset[str]:

@@ -21,7 +21,7 @@ from distill.losses import (
     masked_imitation,
 )
 from distill.methods.adapters import build_adapters
-from distill.methods.base import METHODS, Method, MethodOutput, check_choices
+from distill.methods.base import METHODS, Method, MethodOutput, check_choices, config_arguments
 from distill.proposals import SharedProposals, share_proposals
 from distill.schedules import Schedule
 from distill.signals import GroundTruth, RoiOutputs, StudentSignals
@@ -102,10 +102,7 @@ class TADF(Method):
     @classmethod
     def from_config(cls, cfg: CfgNode, levels: tuple[Level, ...]) -> dict:
         """The arguments from DISTILL.TADF."""
-        node = cfg.DISTILL.TADF
-        arguments = {key.lower(): value for key, value in node.items() if key != "SCHEDULE"}
-        schedule = Schedule.from_config(node.SCHEDULE, cfg.SOLVER.MAX_ITER)
-        return {"levels": levels, "schedule": schedule, **arguments}
+        return {"levels": levels, **config_arguments(cfg, "TADF")}
 
     @property
     def _uses_regions(self) -> bool:

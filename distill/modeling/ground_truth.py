@@ -1,4 +1,4 @@
-"""The objects of a batch as one tensor."""
+"""The objects of a batch as one tensor, and what anchors that stand for them should predict."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.nn.utils.rnn import pad_sequence
 
-__all__ = ["pad_ground_truth"]
+__all__ = ["pad_ground_truth", "targets_of"]
 
 
 def pad_ground_truth(instances: Sequence[Instances]) -> tuple[Tensor, Tensor, Tensor]:
@@ -30,3 +30,29 @@ def pad_ground_truth(instances: Sequence[Instances]) -> tuple[Tensor, Tensor, Te
     counts = torch.tensor([len(x) for x in instances])
     valid = torch.arange(boxes.shape[1]) < counts[:, None]
     return boxes, classes, valid.to(boxes.device, non_blocking=True)
+
+
+def targets_of(
+    index: Tensor,
+    positive: Tensor,
+    boxes: Tensor,
+    classes: Tensor,
+    anchors: Tensor,
+    background: int,
+) -> tuple[Tensor, Tensor]:
+    """What every anchor should predict.
+
+    Args:
+        index: (N, R) the object of each anchor.
+        positive: (N, R) bool, whether it has one.
+        boxes: (N, G, 4) the objects' corners.
+        classes: (N, G) their classes.
+        anchors: (R, 4) corners.
+        background: label of an anchor without object.
+
+    Returns:
+        (N, R) int64 labels, and (N, R, 4) boxes: the object's, or the anchor itself.
+    """
+    labels = classes.gather(1, index).masked_fill(~positive, background)
+    matched = boxes.gather(1, index[..., None].expand(-1, -1, 4))
+    return labels, torch.where(positive[..., None], matched, anchors)

@@ -154,7 +154,20 @@ def test_the_picture_shows_heat_and_both_detections(case: str) -> None:
     assert all(m.training for m in model.student.modules() if isinstance(m, nn.BatchNorm2d))
 
 
-def test_one_class_is_distilled(tmp_path: Path) -> None:
+def test_methods_work_together_and_the_teacher_runs_once() -> None:
+    methods = [tiny_dense.method(x) for x in (ADL, BCKD, LD)]
+    model = tiny_dense.pair(tiny_dense.gfl(), tiny_dense.gfl(1), *methods)
+    runs: list[str] = []
+    model.teacher.model.head.register_forward_hook(lambda *_: runs.append("head"))
+    losses = tiny.step(model, tiny.batch())
+    assert runs == ["head"]
+    for method in methods:
+        alone = tiny_dense.pair(tiny_dense.gfl(), tiny_dense.gfl(1), method)
+        for key, loss in own_losses(alone, tiny.step(alone, tiny.batch())).items():
+            torch.testing.assert_close(losses[key], loss)
+
+
+def test_one_class_is_distilled() -> None:
     for make in (lambda: tiny_dense.method(ADL), lambda: tiny_dense.method(BCKD)):
         models = [tiny_dense.retinanet(i, MODEL__RETINANET__NUM_CLASSES=1) for i in range(2)]
         inputs = tiny.batch()

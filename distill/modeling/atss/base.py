@@ -15,7 +15,7 @@ from detectron2.structures import Boxes, ImageList, Instances
 from torch import Tensor, nn
 
 from distill.modeling.atss.assigner import assign_anchors
-from distill.modeling.ground_truth import pad_ground_truth
+from distill.modeling.ground_truth import pad_ground_truth, targets_of
 
 __all__ = ["AdaptiveDetector"]
 
@@ -179,9 +179,7 @@ class AdaptiveDetector(DenseDetector, ABC):
         boxes, classes, valid = pad_ground_truth(gt_instances)
         tables = [x.tensor for x in anchors]
         index, positive = assign_anchors(tables, boxes, valid, self.topk)
-        labels = classes.gather(1, index).masked_fill(~positive, self.num_classes)
-        matched = boxes.gather(1, index[..., None].expand(-1, -1, 4))
-        return labels, torch.where(positive[..., None], matched, torch.cat(tables))
+        return targets_of(index, positive, boxes, classes, torch.cat(tables), self.num_classes)
 
     def forward_inference(
         self, images: ImageList, features: list[Tensor], predictions: Sequence[list[Tensor]]

@@ -15,7 +15,7 @@ from detectron2.structures import Boxes, ImageList, Instances
 from torch import Tensor, nn
 
 from distill.losses import binary_class_logits
-from distill.modeling.ground_truth import pad_ground_truth
+from distill.modeling.ground_truth import pad_ground_truth, targets_of
 from distill.modeling.ssd.head import SSDHead
 from distill.modeling.ssd.losses import multibox_loss
 from distill.modeling.ssd.matching import box_deltas, match_anchors
@@ -196,9 +196,7 @@ class SSD(DenseDetector):
         table = Boxes.cat(anchors).tensor
         boxes, classes, valid = pad_ground_truth(gt_instances)
         index, positive = match_anchors(table, boxes, valid, self.iou_threshold)
-        labels = classes.gather(1, index).masked_fill(~positive, self.num_classes)
-        matched = boxes.gather(1, index[..., None].expand(-1, -1, 4))
-        return labels, torch.where(positive[..., None], matched, table)
+        return targets_of(index, positive, boxes, classes, table, self.num_classes)
 
     def forward_inference(
         self,
