@@ -39,6 +39,9 @@ def draw_dense_discrepancy(
         apart = largest_discrepancy(pair.student.logits[0], pair.teacher.logits[0]) * pair.valid[0]
         cells = apart.view(rows, columns, -1).amax(-1)
         pixels = F.interpolate(cells[None, None], scale_factor=stride, mode="nearest")[0, 0]
+        # A cell is drawn around the centre of its anchors.
+        shift = round((0.5 - pair.student.owner.anchor_generator.offset) * stride)
+        pixels = pixels[max(0, shift) :, max(0, shift) :]
         part = heat[: pixels.shape[0], : pixels.shape[1]]
         torch.maximum(part, pixels[:height, :width], out=part)
     return draw_heat(student.batched_inputs[0], heat, student.detect(0), teacher.detect(0))
