@@ -80,7 +80,7 @@ def test_a_cascade_provides_no_roi_signal() -> None:
         MODEL__ROI_HEADS__IOU_THRESHOLDS=[0.5],
         MODEL__ROI_BOX_HEAD__CLS_AGNOSTIC_BBOX_REG=True,
     )
-    assert provided_signals(tiny.build(cfg)) == {"features", "proposals", "regions"}
+    assert provided_signals(tiny.build(cfg)) == {"features", "proposals", "regions", "rpn"}
 
 
 def test_a_module_without_boxes_provides_no_regions() -> None:

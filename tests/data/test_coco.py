@@ -37,12 +37,9 @@ def test_missing_files_are_refused_before_training(monkeypatch: pytest.MonkeyPat
 def test_images_are_listed_without_annotations(tmp_path: Path) -> None:
     folder = tmp_path / "coco" / "annotations"
     folder.mkdir(parents=True)
-    categories = [
-        {"id": i, "name": name}
-        for i, name in MetadataCatalog.get("coco_2017_train")
-        .get("thing_dataset_id_to_contiguous_id")
-        .items()
-    ]
+    metadata = MetadataCatalog.get("coco_2017_train")
+    ids = metadata.thing_dataset_id_to_contiguous_id
+    categories = [{"id": i, "name": metadata.thing_classes[n]} for i, n in ids.items()]
     image = {"id": 7, "file_name": "000000000007.jpg", "height": 4, "width": 6}
     (folder / "image_info_unlabeled2017.json").write_text(
         json.dumps({"images": [image], "categories": categories})
