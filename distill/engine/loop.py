@@ -102,9 +102,20 @@ class TrainLoop(SimpleTrainer):
         images = ", ".join(name for rank in bad_ranks for name in files_by_rank[rank])
         raise FloatingPointError(
             f"{', '.join(bad_terms)} is not finite at iteration {self.iter} on the images "
-            f"{images}; the weights were not updated. Look at these images' annotations, or lower "
-            "SOLVER.BASE_LR or the method's weight."
+            f"{images}; the weights were not updated. {self._advice(names, finite)}"
         )
+
+    def _advice(self, names: list[str], finite: np.ndarray) -> str:
+        """Where to look, given which terms (ranks, terms) are finite."""
+        methods = getattr(getattr(self.model, "module", self.model), "methods", ())
+        prefixes = tuple(f"loss_{method.name.lower()}" for method in methods)
+        bad = [name for name, column in zip(names, finite.T, strict=True) if not column.all()]
+        if prefixes and all(name.startswith(prefixes) for name in bad):
+            return (
+                "The student's own losses are finite: check what the teacher predicts "
+                "(DISTILL.TEACHER.WEIGHTS and PRECISION), or lower the method's weight."
+            )
+        return "Look at these images' annotations, or lower SOLVER.BASE_LR or the method's weight."
 
     def _write_losses(self, names: list[str], values: np.ndarray) -> None:
         """Writes means over ranks, as Detectron2 does, and the longest wait for data."""
