@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import torch
 from detectron2.config import CfgNode, configurable
-from detectron2.structures import Boxes
 from torch import Tensor, nn
 
 from distill.dense_pairs import LevelPair, pair_levels
 from distill.levels import Level
 from distill.losses import distribution_distillation
 from distill.methods.base import METHODS, Method, MethodOutput, config_arguments
+from distill.regions import anchor_levels
 from distill.schedules import Schedule
 from distill.signals import StudentSignals
 from distill.teacher import TeacherSignals
@@ -120,7 +120,7 @@ class LD(Method):
 
 def _valuable_region(student: StudentSignals) -> Tensor:
     """(N, R) weights over all of the student's anchors."""
-    anchors = [Boxes(level.anchors) for level in student.dense()]
+    anchors = list(anchor_levels(student.model, student.features).values())
     device = student.model.device
     instances = [x["instances"].to(device) for x in student.batched_inputs]
     return student.model.valuable_region(anchors, instances)
