@@ -51,23 +51,61 @@ def decode_boxes(owner: nn.Module, deltas: Tensor, anchors: Tensor, stride: int)
 class DenseLevel:
     """The predictions of one level: R = H W A anchors in each of N images.
 
+    Each is rearranged when it is first asked for.
+
     Attributes:
-        logits: (N, R, K) logits of each class' own probability.
-        deltas: (N, R, D) what the head predicts of the boxes.
-        anchors: (R, 4) corners in pixels.
-        stride: pixels per cell.
-        owner: the module that gives the deltas their meaning.
+        predictions: those of all levels.
+        index: of the level, from the finest to the coarsest.
+        size: height and width in cells, at most the level's own.
     """
 
-    logits: Tensor
-    deltas: Tensor
-    anchors: Tensor
-    stride: int
-    owner: nn.Module
+    predictions: DensePredictions
+    index: int
+    size: tuple[int, int]
+
+    @property
+    def owner(self) -> nn.Module:
+        """The module that gives the deltas their meaning."""
+        return self.predictions.owner
+
+    @property
+    def stride(self) -> int:
+        """Pixels per cell."""
+        return int(self.owner.anchor_generator.strides[self.index])
+
+    @cached_property
+    def logits(self) -> Tensor:
+        """(N, R, K) logits of each class' own probability."""
+        logits = self._by_anchor(self.predictions.outputs[0])
+        class_logits = getattr(self.owner, "class_logits", None)
+        if class_logits is not None:
+            logits = class_logits(logits)
+        class_map = self.predictions.class_map
+        return logits if class_map is None else logits[..., class_map]
+
+    @cached_property
+    def deltas(self) -> Tensor:
+        """(N, R, D) what the head predicts of the boxes."""
+        return self._by_anchor(self.predictions.outputs[1])
+
+    @cached_property
+    def anchors(self) -> Tensor:
+        """(R, 4) corners in pixels."""
+        height, width = self.size
+        return self.predictions.anchors[self.index][:height, :width].reshape(-1, 4)
 
     def boxes(self) -> Tensor:
         """The predicted boxes, (N, R, 4) float32 corners in pixels."""
         return decode_boxes(self.owner, self.deltas.float(), self.anchors, self.stride)
+
+    def _by_anchor(self, levels: Sequence[Tensor]) -> Tensor:
+        """(N, H W A, D) from (N, A D, H, W), also of a crop, and of a level without a cell."""
+        height, width = self.size
+        output = levels[self.index][..., :height, :width]
+        per_cell = self.predictions.num_anchors[self.index]
+        number, channels = output.shape[:2]
+        cells = output.unflatten(1, (per_cell, channels // per_cell)).permute(0, 3, 4, 1, 2)
+        return cells.reshape(number, height * width * per_cell, channels // per_cell)
 
 
 class DensePredictions:
@@ -89,15 +127,15 @@ class DensePredictions:
                 and possibly more.
             class_map: (K,) the head's column of every class that is wanted; None for all.
         """
-        self._owner = owner
+        self.owner = owner
+        self.outputs = outputs
+        self.class_map = class_map
         self._features = features
-        self._logits, self._deltas = outputs[0], outputs[1]
-        self._class_map = class_map
 
     @cached_property
-    def _anchors(self) -> list[Tensor]:
-        """(H, W, A, 4) for every level."""
-        anchors = self._owner.anchor_generator(list(self._features))
+    def anchors(self) -> list[Tensor]:
+        """(H, W, A, 4) corners in pixels for every level."""
+        anchors = self.owner.anchor_generator(list(self._features))
         return [
             boxes.tensor.view(*size, per_cell, 4)
             for boxes, size, per_cell in zip(anchors, self.sizes, self.num_anchors, strict=True)
@@ -106,12 +144,12 @@ class DensePredictions:
     @property
     def sizes(self) -> list[tuple[int, int]]:
         """Height and width of every level, in cells."""
-        return [tuple(x.shape[-2:]) for x in self._logits]
+        return [tuple(x.shape[-2:]) for x in self.outputs[0]]
 
     @property
     def num_anchors(self) -> list[int]:
         """A, anchors per cell, of every level."""
-        return list(self._owner.anchor_generator.num_anchors)
+        return list(self.owner.anchor_generator.num_anchors)
 
     def level(self, index: int, size: tuple[int, int] | None = None) -> DenseLevel:
         """One level's predictions.
@@ -120,21 +158,11 @@ class DensePredictions:
             index: of the level, from the finest to the coarsest.
             size: height and width in cells to which it is cropped; None for all of it.
         """
-        height, width = size or self.sizes[index]
-        anchors = self._anchors[index][:height, :width]
-        deltas = _by_anchor(self._deltas[index][..., :height, :width], anchors.shape[2])
-        logits = _by_anchor(self._logits[index][..., :height, :width], anchors.shape[2])
-        class_logits = getattr(self._owner, "class_logits", None)
-        if class_logits is not None:
-            logits = class_logits(logits)
-        if self._class_map is not None:
-            logits = logits[..., self._class_map]
-        stride = int(self._owner.anchor_generator.strides[index])
-        return DenseLevel(logits, deltas, anchors.reshape(-1, 4), stride, self._owner)
+        return DenseLevel(self, index, size or self.sizes[index])
 
     def __iter__(self) -> Iterator[DenseLevel]:
         """All levels, one at a time."""
-        return (self.level(index) for index in range(len(self._logits)))
+        return (self.level(index) for index in range(len(self.outputs[0])))
 
 
 def dense_predictions(
@@ -161,10 +189,3 @@ def dense_predictions(
 def stack_labels(labels: Any) -> Tensor:
     """(N, R) labels of what a detector's `label_anchors` returns: a tensor, or one an image."""
     return labels if isinstance(labels, Tensor) else torch.stack(list(labels))
-
-
-def _by_anchor(output: Tensor, per_cell: int) -> Tensor:
-    """(N, H W A, D) from (N, A D, H, W), also of a crop, and of a level without a cell."""
-    number, channels, height, width = output.shape
-    cells = output.unflatten(1, (per_cell, channels // per_cell)).permute(0, 3, 4, 1, 2)
-    return cells.reshape(number, height * width * per_cell, channels // per_cell)

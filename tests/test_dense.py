@@ -144,3 +144,13 @@ def test_an_rpn_shows_its_objectness_without_proposals() -> None:
     for level, other in zip(seen.dense("rpn"), levels, strict=True):
         assert level.logits.requires_grad and level.logits.shape == other.logits.shape
         assert torch.equal(level.anchors, other.anchors)
+
+
+def test_nothing_is_rearranged_or_laid_out_before_it_is_asked_for() -> None:
+    model = tiny_dense.gfl()
+    maps, outputs = outputs_of(model)
+    predictions = DensePredictions(model, maps, outputs)
+    model.anchor_generator.forward = None
+    level = predictions.level(0)
+    assert level.logits.shape[2] == tiny.NUM_CLASSES
+    assert "deltas" not in vars(level) and "anchors" not in vars(level)
