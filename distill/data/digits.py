@@ -75,6 +75,8 @@ class Split:
         digits: first (inclusive) and last (exclusive) index into ``load_digits``.
         photos: photographs, as ``distill.data.digits_render.load_sources`` names them.
         labelled: whether its JSON has boxes; if not, they are in ``<name>_labels.json``.
+        classes: the digits it has labels for; the others, drawn as well, have none.
+        negative: whether the images are blurred and turned into their negatives: another domain.
     """
 
     seed: int
@@ -82,6 +84,8 @@ class Split:
     digits: tuple[int, int]
     photos: tuple[str, ...]
     labelled: bool = True
+    classes: tuple[str, ...] = CLASSES
+    negative: bool = False
 
 
 SPLITS: dict[str, Split] = {
@@ -90,7 +94,18 @@ SPLITS: dict[str, Split] = {
     "digits_train_10pct": Split(0, 300, _TRAIN_DIGITS, _TRAIN_PHOTOS),
     "digits_val": Split(1, 300, _VAL_DIGITS, _VAL_PHOTOS),
     "digits_test": Split(2, 500, _TEST_DIGITS, _TEST_PHOTOS),
+    # The images of digits_train, with labels for half of the classes.
+    "digits_train_0to4": Split(0, 3000, _TRAIN_DIGITS, _TRAIN_PHOTOS, classes=CLASSES[:5]),
+    "digits_train_5to9": Split(0, 3000, _TRAIN_DIGITS, _TRAIN_PHOTOS, classes=CLASSES[5:]),
     "digits_unlabeled": Split(3, 3000, _TRAIN_DIGITS, _TRAIN_PHOTOS, labelled=False),
+    # Its first quarter is digits_unlabeled.
+    "digits_unlabeled_4x": Split(3, 12000, _TRAIN_DIGITS, _TRAIN_PHOTOS, labelled=False),
+    # Another domain: blurred negatives, on photographs that digits_train does not have.
+    "digits_negative_train": Split(4, 3000, _TRAIN_DIGITS, _VAL_PHOTOS, negative=True),
+    "digits_negative_unlabeled": Split(
+        4, 3000, _TRAIN_DIGITS, _VAL_PHOTOS, labelled=False, negative=True
+    ),
+    "digits_negative_test": Split(5, 500, _TEST_DIGITS, _TEST_PHOTOS, negative=True),
 }
 
 
@@ -148,11 +163,12 @@ def _make_folder(folder: Path, name: str, split: Split, sources: Sources) -> Non
     boxes = []
     # disable=None: no bar where the output is a file.
     for index in tqdm(range(split.num_images), desc=name, unit="image", disable=None):
-        pixels, found = render_image(np.random.default_rng([split.seed, index]), sources)
+        generator = np.random.default_rng([split.seed, index])
+        pixels, found = render_image(generator, sources, negative=split.negative)
         path = partial / "images" / _file_name(index)
         Image.fromarray(pixels).save(path, compress_level=1)
         boxes.append(found)
-    labels = _coco_json(boxes)
+    labels = _coco_json(boxes, split.classes)
     if split.labelled:
         _write_json(partial / f"{name}.json", labels)
     else:
@@ -165,18 +181,19 @@ def _file_name(index: int) -> str:
     return f"{index:06d}.png"
 
 
-def _coco_json(boxes: list[list[LabelledBox]]) -> dict[str, Any]:
-    """Boxes of each image in COCO's format; category k + 1 is the digit k, ids start at 1."""
+def _coco_json(boxes: list[list[LabelledBox]], classes: tuple[str, ...]) -> dict[str, Any]:
+    """Boxes of each image in COCO's format; category k + 1 is classes[k], ids start at 1."""
     annotations = [
         {
             "image_id": image_id,
-            "category_id": box.label + 1,
+            "category_id": classes.index(str(box.label)) + 1,
             "bbox": [box.x0, box.y0, box.x1 - box.x0, box.y1 - box.y0],
             "area": (box.x1 - box.x0) * (box.y1 - box.y0),
             "iscrowd": 0,
         }
         for image_id, found in enumerate(boxes, start=1)
         for box in found
+        if str(box.label) in classes
     ]
     return {
         "info": {"description": "Handwritten digits on photographs"},
@@ -190,7 +207,7 @@ def _coco_json(boxes: list[list[LabelledBox]]) -> dict[str, Any]:
             for index in range(len(boxes))
         ],
         "annotations": [{"id": i, **box} for i, box in enumerate(annotations, start=1)],
-        "categories": [{"id": i, "name": name} for i, name in enumerate(CLASSES, start=1)],
+        "categories": [{"id": i, "name": name} for i, name in enumerate(classes, start=1)],
     }
 
 
@@ -229,7 +246,7 @@ def register_digits(root: Path | None = None) -> None:
             continue
         DatasetCatalog.register(name, lambda name=name: _load(name, root))
         MetadataCatalog.get(name).set(
-            thing_classes=list(CLASSES),
+            thing_classes=list(split.classes),
             json_file=str(root / name / f"{name}.json"),
             image_root=str(root / name / "images"),
             evaluator_type="coco",

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageFilter
 
 __all__ = ["IMAGE_SIZE", "LabelledBox", "Sources", "load_sources", "render_image"]
 
@@ -26,6 +26,8 @@ _BOX_OPACITY = 0.35
 # Least distance, in grey levels, of a digit's mean colour from the photograph behind it.
 _MIN_CONTRAST = 70.0
 _NOISE_SIGMA = 5.0
+# Of the negative images, in pixels.
+_BLUR_SIGMA = 1.5
 _PLACEMENT_TRIES = 20
 # load_digits gives 8x8 images of 17 grey levels; a rim of one pixel keeps strokes from being cut.
 _DIGIT_SIZE = 8
@@ -97,13 +99,14 @@ def load_sources(digit_range: tuple[int, int], photos: tuple[str, ...]) -> Sourc
 
 
 def render_image(
-    rng: np.random.Generator, sources: Sources
+    rng: np.random.Generator, sources: Sources, *, negative: bool = False
 ) -> tuple[np.ndarray, list[LabelledBox]]:
     """Draws one to four digits that do not overlap on a crop of a photograph.
 
     Args:
         rng: the only source of randomness.
         sources: digits and photographs to choose from.
+        negative: blur the image and turn it into its negative before the noise is added.
 
     Returns:
         The image, (96, 96, 3) uint8 in RGB order, and the box of each digit.
@@ -119,7 +122,10 @@ def render_image(
         (x0, y0), (height, width) = corner, opacity.shape
         _paint(rng, canvas[y0 : y0 + height, x0 : x0 + width], opacity)
         boxes.append(LabelledBox(x0, y0, x0 + width, y0 + height, int(sources.labels[index])))
-    canvas += rng.normal(0.0, _NOISE_SIGMA, canvas.shape)
+    if negative:
+        sharp = Image.fromarray(canvas.clip(0, 255).round().astype(np.uint8))
+        canvas = 255.0 - np.asarray(sharp.filter(ImageFilter.GaussianBlur(_BLUR_SIGMA)))
+    canvas = canvas + rng.normal(0.0, _NOISE_SIGMA, canvas.shape)
     return canvas.clip(0, 255).round().astype(np.uint8), boxes
 
 
