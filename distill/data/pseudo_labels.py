@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,41 +11,11 @@ import numpy as np
 from detectron2.structures import BoxMode
 
 from distill.checkpoint import atomic_write
+from distill.pseudo.labels import PseudoLabels
 
-__all__ = ["PseudoLabels", "load_pseudo_labels", "pseudo_records", "save_pseudo_labels"]
+__all__ = ["load_pseudo_labels", "pseudo_records", "save_pseudo_labels"]
 
 Record = dict[str, Any]
-
-
-@dataclass(frozen=True)
-class PseudoLabels:
-    """B boxes in the images of a dataset.
-
-    Attributes:
-        image: (B,) int64 number of each box' image in the dataset, ascending.
-        boxes: (B, 4) float64 corners in pixels of the image as it is on disk.
-        scores: (B,) float64 in [0, 1].
-        classes: (B,) int64 classes of the student.
-    """
-
-    image: np.ndarray
-    boxes: np.ndarray
-    scores: np.ndarray
-    classes: np.ndarray
-
-    def __len__(self) -> int:
-        return len(self.image)
-
-    def above(self, threshold: float) -> PseudoLabels:
-        """The boxes of higher scores."""
-        kept = self.scores > threshold
-        return PseudoLabels(
-            self.image[kept], self.boxes[kept], self.scores[kept], self.classes[kept]
-        )
-
-    def counts(self, num_images: int) -> np.ndarray:
-        """How many boxes each image has, (num_images,)."""
-        return np.bincount(self.image, minlength=num_images)
 
 
 def pseudo_records(records: Sequence[Record], labels: PseudoLabels | None = None) -> list[Record]:

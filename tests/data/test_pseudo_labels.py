@@ -7,11 +7,11 @@ import pytest
 from detectron2.structures import BoxMode
 
 from distill.data.pseudo_labels import (
-    PseudoLabels,
     load_pseudo_labels,
     pseudo_records,
     save_pseudo_labels,
 )
+from distill.pseudo.labels import PseudoLabels
 
 _RECORDS = [
     {"file_name": f"/data/{name}.png", "image_id": 7 + i, "height": 20, "width": 30}

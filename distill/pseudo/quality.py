@@ -12,7 +12,7 @@ from detectron2.structures import BoxMode
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from distill.data.pseudo_labels import PseudoLabels
+from distill.pseudo.labels import PseudoLabels
 
 __all__ = ["precision_recall"]
 

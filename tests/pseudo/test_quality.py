@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from detectron2.structures import BoxMode
 
-from distill.data.pseudo_labels import PseudoLabels
-from distill.data.pseudo_quality import precision_recall
+from distill.pseudo.labels import PseudoLabels
+from distill.pseudo.quality import precision_recall
 
 
 def _found(*rows: tuple) -> PseudoLabels:

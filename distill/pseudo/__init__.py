@@ -1,0 +1,1 @@
+"""Pseudo labels: generated, calibrated, merged, completed, split and looked at."""
