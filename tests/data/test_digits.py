@@ -108,8 +108,56 @@ def test_held_out_digits_and_photographs_never_occur_in_training() -> None:
 def test_the_unlabelled_split_is_other_images_of_what_training_is_made_of() -> None:
     train, unlabelled = SPLITS["digits_train"], SPLITS["digits_unlabeled"]
     assert (unlabelled.digits, unlabelled.photos) == (train.digits, train.photos)
-    splits = [split for name, split in SPLITS.items() if name != "digits_train_10pct"]
-    assert len({split.seed for split in splits}) == len(splits)
+    names = ("digits_train", "digits_val", "digits_test", "digits_unlabeled")
+    names += ("digits_negative_train", "digits_negative_test")
+    assert len({SPLITS[name].seed for name in names}) == len(names)
+
+
+def test_the_first_quarter_of_the_larger_unlabelled_split_is_the_smaller_one() -> None:
+    smaller, larger = SPLITS["digits_unlabeled"], SPLITS["digits_unlabeled_4x"]
+    assert larger == dataclasses.replace(smaller, num_images=4 * smaller.num_images)
+
+
+def test_half_of_the_classes_are_labelled_on_the_same_images(tmp_path: Path) -> None:
+    low, high = (SPLITS[f"digits_train_{half}"] for half in ("0to4", "5to9"))
+    assert {*low.classes, *high.classes} == set(digits.CLASSES)
+    whole = prepare_split("small", tmp_path / "all", SMALL)
+    truth = json.loads((whole / "small.json").read_text())
+    found = []
+    for split in (low, high):
+        part = dataclasses.replace(SMALL, classes=split.classes)
+        folder = prepare_split("small", tmp_path / split.classes[0], part)
+        assert contents(folder / "images") == contents(whole / "images")
+        content = json.loads((folder / "small.json").read_text())
+        names = {x["id"]: x["name"] for x in content["categories"]}
+        assert tuple(names.values()) == split.classes
+        found += [
+            (x["image_id"], names[x["category_id"]], *x["bbox"]) for x in content["annotations"]
+        ]
+    names = {x["id"]: x["name"] for x in truth["categories"]}
+    expected = [(x["image_id"], names[x["category_id"]], *x["bbox"]) for x in truth["annotations"]]
+    assert sorted(found) == sorted(expected)
+
+
+def test_the_other_domain_shares_neither_photographs_nor_tones_with_training(
+    tmp_path: Path,
+) -> None:
+    source = SPLITS["digits_train"]
+    train, test = SPLITS["digits_negative_train"], SPLITS["digits_negative_test"]
+    unlabelled = SPLITS["digits_negative_unlabeled"]
+    assert unlabelled == dataclasses.replace(train, labelled=False)
+    assert not set(source.photos) & {*train.photos, *test.photos}
+    assert not set(train.photos) & set(test.photos)
+    assert not set(range(*train.digits)) & set(range(*test.digits))
+    plain = prepare_split("small", tmp_path / "plain", SMALL)
+    other = prepare_split("small", tmp_path / "other", dataclasses.replace(SMALL, negative=True))
+    assert (plain / "small.json").read_bytes() == (other / "small.json").read_bytes()
+    name = "images/000000.png"
+    bright, dark = (np.asarray(Image.open(x / name), dtype=float) for x in (plain, other))
+    # Blurring keeps the mean, the negative mirrors it.
+    assert bright.mean() + dark.mean() == pytest.approx(255, abs=2)
+    edges = [np.abs(np.diff(x, axis=1)).mean() for x in (bright, dark)]
+    assert edges[1] < edges[0]
 
 
 def test_the_hidden_labels_of_the_unlabelled_split_are_named_by_its_metadata(
@@ -229,7 +277,7 @@ def test_registering_twice_changes_nothing(registered_in: Path) -> None:
     register_digits(registered_in / "elsewhere")
     for name in SPLITS:
         metadata = MetadataCatalog.get(name)
-        assert metadata.thing_classes == list("0123456789")
+        assert metadata.thing_classes == list(SPLITS[name].classes)
         assert metadata.evaluator_type == "coco"
         assert metadata.json_file == str(registered_in / name / f"{name}.json")
 
