@@ -20,10 +20,18 @@ __all__ = [
 
 
 def class_names(cfg: CfgNode) -> tuple[str, ...]:
-    """The class names of a config's first training dataset; () if they are not known."""
-    if not cfg.DATASETS.TRAIN:
+    """The class names that a config's detector learns; () if they are not known.
+
+    They are those of the first training dataset. Where there is none, pseudo labels being all that
+    is trained on: of DISTILL.PSEUDO.CLASSES_OF, of the first test dataset, or of the first file.
+    """
+    names = tuple(cfg.DATASETS.TRAIN)
+    if not names and "DISTILL" in cfg:
+        named = cfg.DISTILL.PSEUDO.CLASSES_OF
+        names = (*([named] if named else []), *cfg.DATASETS.TEST, *cfg.DATASETS.PSEUDO)
+    if not names:
         return ()
-    metadata = MetadataCatalog.get(cfg.DATASETS.TRAIN[0])
+    metadata = MetadataCatalog.get(names[0])
     return tuple(metadata.get("thing_classes", None) or ())
 
 

@@ -12,6 +12,7 @@ from distill.modeling.gfl.config import add_gfl_config
 from distill.modeling.slim import add_slim_config
 from distill.modeling.ssd.config import add_ssd_config
 from distill.pretraining.config import add_pretrain_config
+from distill.pseudo.config import add_pseudo_config
 
 __all__ = ["add_distill_config", "student_config"]
 
@@ -187,6 +188,7 @@ def add_distill_config(cfg: CN) -> None:
     _add_ida_det(distill)
     _add_dense(distill)
     add_unlabeled_config(cfg)
+    add_pseudo_config(cfg)
     add_slim_config(cfg)
     add_fcos_config(cfg)
     add_ssd_config(cfg)

@@ -8,6 +8,10 @@ Detectron2's arguments, with --eval-teacher and --num-processes added. Examples:
     train_net.py --config-file student.yaml --eval-only MODEL.WEIGHTS model_final.pth
     train_net.py --config-file student.yaml --eval-only MODEL.WEIGHTS packed.safetensors
 
+On the pseudo labels of DATASETS.PSEUDO, then fine-tuned on DATASETS.TRAIN:
+
+    train_net.py --config-file student.yaml --stages DATASETS.PSEUDO "('output/pseudo.json',)"
+
 Two CPU processes on one machine, and one on each of two machines:
 
     train_net.py --num-gpus 0 --num-processes 2 --config-file student.yaml
@@ -18,6 +22,7 @@ Two CPU processes on one machine, and one on each of two machines:
 from __future__ import annotations
 
 import argparse
+import functools
 from typing import Any
 
 from detectron2.config import CfgNode
@@ -31,7 +36,9 @@ from distill.engine import (
     exit_with,
     format_results,
     launch_training,
+    run_stages,
     set_up,
+    stage_configs,
     training_parser,
 )
 from distill.export import is_packed, load_packed
@@ -42,20 +49,35 @@ def main(args: argparse.Namespace) -> None:
     try:
         cfg = set_up(args)
         results = evaluate(cfg, args.resume) if args.eval_only else None
-        trainer = None if args.eval_only else prepare_training(cfg, args)
+        if args.stages and not args.eval_only:
+            stage_configs(cfg)
+        single = not (args.eval_only or args.stages)
+        trainer = prepare_training(cfg, args.resume, args.eval_teacher) if single else None
     except (ValueError, FileNotFoundError) as error:
         exit_with(error)
     if trainer is not None:
         results = trainer.train()
-    show("Results", results)
+    elif not args.eval_only:
+        results = run_stages(cfg, functools.partial(train_stage, args), resume=args.resume)
+    if results:
+        show("Results", results)
 
 
-def prepare_training(cfg: CfgNode, args: argparse.Namespace) -> Trainer:
+def train_stage(args: argparse.Namespace, cfg: CfgNode, resume: bool) -> dict[str, Any]:
+    """Trains one stage of two."""
+    try:
+        trainer = prepare_training(cfg, resume, args.eval_teacher)
+    except (ValueError, FileNotFoundError) as error:
+        exit_with(error)
+    return trainer.train()
+
+
+def prepare_training(cfg: CfgNode, resume: bool, eval_teacher: bool) -> Trainer:
     """Builds the trainer and loads what it starts from."""
     trainer = Trainer(cfg)
-    if args.eval_teacher:
+    if eval_teacher:
         show("Teacher", trainer.test_teacher())
-    trainer.resume_or_load(resume=args.resume)
+    trainer.resume_or_load(resume=resume)
     return trainer
 
 

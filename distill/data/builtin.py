@@ -15,6 +15,7 @@ from detectron2.data.catalog import Metadata
 from detectron2.utils.file_io import PathManager
 
 from distill.data.digits import SPLITS, prepare_split
+from distill.pseudo.registration import is_json_dataset, register_json_dataset
 
 __all__ = ["check_datasets"]
 
@@ -22,15 +23,20 @@ __all__ = ["check_datasets"]
 def check_datasets(names: Sequence[str], *, key: str = "DATASETS.TRAIN") -> None:
     """Verifies that datasets are registered and that their files exist; makes the built-in ones.
 
+    COCO files, FILE.json or FILE.json@FOLDER, are registered under that name.
+
     Args:
-        names: names of datasets.
+        names: names of datasets, or files.
         key: the config key they come from, for the messages.
 
     Raises:
-        ValueError: a name is not registered.
+        ValueError: a name is not registered, or a JSON file is damaged.
         FileNotFoundError: a file or folder of a dataset is missing.
     """
     for name in names:
+        if is_json_dataset(name):
+            register_json_dataset(name)
+            continue
         if name not in DatasetCatalog.list():
             raise ValueError(_unknown_name(name, key))
         metadata = MetadataCatalog.get(name)

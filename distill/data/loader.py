@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
 
 import torch
 from detectron2.config import CfgNode
@@ -11,30 +10,25 @@ from detectron2.data import (
     DatasetFromList,
     DatasetMapper,
     build_detection_test_loader,
-    get_detection_dataset_dicts,
 )
-from detectron2.data.samplers import RepeatFactorTrainingSampler
 from detectron2.utils import comm
 from torch.utils.data import DataLoader, Dataset
 
+from distill.data.records import Record, repeat_factors, training_records
 from distill.data.sampler import ResumableBatchSampler
 from distill.data.ssd_augmentation import build_ssd_mapper
 from distill.seeding import Stream, derive_seed, seeded
 
 __all__ = [
     "Mapper",
-    "Record",
     "TrainLoader",
     "as_list",
     "build_mapper",
     "build_test_loader",
     "build_train_loader",
     "images_per_rank",
-    "repeat_factors",
-    "training_records",
 ]
 
-Record = dict[str, Any]
 Mapper = Callable[[Record], "Record | None"]
 
 # Images tried in place of one that the mapper rejects.
@@ -209,57 +203,6 @@ def build_mapper(cfg: CfgNode, *, is_train: bool) -> Mapper:
     if name == "ssd":
         return build_ssd_mapper(cfg, is_train=is_train)
     raise ValueError(f"INPUT.AUGMENTATION {name!r} is unknown: use default or ssd.")
-
-
-def training_records(cfg: CfgNode) -> Sequence[Record]:
-    """The images of DATASETS.TRAIN, without those that the config filters out.
-
-    Args:
-        cfg: the config; DATASETS, DATALOADER and MODEL are read.
-
-    Raises:
-        ValueError: if no image is left.
-    """
-    names = tuple(cfg.DATASETS.TRAIN)
-    if not names:
-        raise ValueError("DATASETS.TRAIN is empty: name at least one training dataset there.")
-    keypoints = cfg.MODEL.ROI_KEYPOINT_HEAD.MIN_KEYPOINTS_PER_IMAGE
-    try:
-        return get_detection_dataset_dicts(
-            names,
-            filter_empty=cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS,
-            min_keypoints=keypoints if cfg.MODEL.KEYPOINT_ON else 0,
-            proposal_files=cfg.DATASETS.PROPOSAL_FILES_TRAIN if cfg.MODEL.LOAD_PROPOSALS else None,
-        )
-    except (AssertionError, IndexError) as error:
-        # IndexError: Detectron2 looks at the first record of a list that filtering left empty.
-        raise ValueError(
-            f"DATASETS.TRAIN {names} holds no usable image ({error}): check its files, or set "
-            "DATALOADER.FILTER_EMPTY_ANNOTATIONS to False if images without boxes are meant."
-        ) from error
-
-
-def repeat_factors(cfg: CfgNode, records: Sequence[Record]) -> torch.Tensor | None:
-    """How often each image comes in an epoch, as DATALOADER.SAMPLER_TRAIN says; None for once.
-
-    Args:
-        cfg: the config; DATALOADER is read.
-        records: the images.
-
-    Raises:
-        ValueError: if the sampler is unknown.
-    """
-    name = cfg.DATALOADER.SAMPLER_TRAIN
-    if name == "TrainingSampler":
-        return None
-    if name == "RepeatFactorTrainingSampler":
-        return RepeatFactorTrainingSampler.repeat_factors_from_category_frequency(
-            records, cfg.DATALOADER.REPEAT_THRESHOLD
-        )
-    raise ValueError(
-        f"DATALOADER.SAMPLER_TRAIN {name!r} is unknown: use TrainingSampler or "
-        "RepeatFactorTrainingSampler."
-    )
 
 
 def _aspect_groups(records: Sequence[Record]) -> list[int]:

@@ -12,14 +12,12 @@ from torch.utils.data import ConcatDataset, DataLoader, Dataset
 
 from distill.data.loader import (
     Mapper,
-    Record,
     TrainLoader,
     as_list,
     build_mapper,
     images_per_rank,
-    repeat_factors,
-    training_records,
 )
+from distill.data.records import Record, repeat_factors, training_records
 from distill.data.sampler import MixedBatchSampler
 from distill.seeding import Stream, derive_seed
 

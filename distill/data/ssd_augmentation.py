@@ -19,6 +19,8 @@ from detectron2.data import transforms as T
 from detectron2.structures import Boxes, BoxMode, Instances
 from PIL import Image
 
+from distill.pseudo.mapper import ignore_boxes, is_ignored, name_boxes
+
 __all__ = [
     "BoxMapper",
     "MinIoURandomCrop",
@@ -174,21 +176,31 @@ class BoxMapper:
 
         Returns:
             The record without annotations; with `image` (3, H, W) uint8, and with `instances` if it
-            had annotations.
+            had annotations; with `ignore_boxes` and `box_weights` as PseudoMapper has them.
         """
         image = utils.read_image(record["file_name"], format=self.image_format)
         utils.check_image_size(record, image)
-        annotations = [x for x in record.get("annotations", ()) if not x.get("iscrowd", 0)]
+        ignored = [x for x in record.get("annotations", ()) if is_ignored(x)]
+        annotations = [
+            x
+            for x in record.get("annotations", ())
+            if not x.get("iscrowd", 0) and not is_ignored(x)
+        ]
         boxes = [BoxMode.convert(x["bbox"], x["bbox_mode"], _CORNERS) for x in annotations]
         augmented = T.AugInput(image, boxes=np.array(boxes, dtype=np.float64).reshape(-1, 4))
-        self.augmentations(augmented)
+        transforms = self.augmentations(augmented)
 
         sample = {key: value for key, value in record.items() if key != "annotations"}
         pixels = np.ascontiguousarray(augmented.image.transpose(2, 0, 1))
         sample["image"] = torch.from_numpy(pixels)
         if "annotations" in record:
-            classes = [x["category_id"] for x in annotations]
-            sample["instances"] = _instances(augmented, np.array(classes, dtype=np.int64))
+            sample["instances"] = instances = _instances(augmented)
+            weights = name_boxes(instances, annotations)
+            if weights is not None:
+                sample["box_weights"] = weights
+        if ignored:
+            size = augmented.image.shape[:2]
+            sample["ignore_boxes"] = ignore_boxes(ignored, transforms, size)
         return sample
 
 
@@ -258,15 +270,15 @@ def _shift_hsv(
     return np.asarray(changed.convert("RGB"))[..., order]
 
 
-def _instances(augmented: T.AugInput, classes: np.ndarray) -> Instances:
-    """The objects whose centre is in the image, cut at its borders."""
+def _instances(augmented: T.AugInput) -> Instances:
+    """The objects whose centre is in the image, cut at its borders; their places for classes."""
     height, width = augmented.image.shape[:2]
     kept = _contains_centre(np.array([0, 0, width, height]), augmented.boxes)
     instances = Instances((height, width))
     boxes = Boxes(torch.from_numpy(augmented.boxes[kept]))
     boxes.clip((height, width))
     instances.gt_boxes = boxes
-    instances.gt_classes = torch.from_numpy(classes[kept])
+    instances.gt_classes = torch.from_numpy(kept.nonzero()[0])
     return utils.filter_empty_instances(instances)
 
 

@@ -5,6 +5,7 @@ from distill.engine.launch import launch_training
 from distill.engine.loop import TrainLoop
 from distill.engine.setup import build_config, exit_with, set_up, training_parser
 from distill.engine.solver import build_optimizer
+from distill.engine.stages import run_stages, stage_configs
 from distill.engine.trainer import Trainer
 
 __all__ = [
@@ -16,6 +17,8 @@ __all__ = [
     "exit_with",
     "format_results",
     "launch_training",
+    "run_stages",
     "set_up",
+    "stage_configs",
     "training_parser",
 ]

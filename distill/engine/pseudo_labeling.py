@@ -19,9 +19,9 @@ from detectron2.utils import comm
 
 from distill.classes import class_names, num_classes
 from distill.data.loader import build_mapper
-from distill.data.pseudo_labels import load_pseudo_labels, save_pseudo_labels
 from distill.data.unlabeled_config import SCORE_FLOOR
 from distill.engine.teacher_evaluation import TeacherInStudentClasses
+from distill.pseudo.cache import load_pseudo_labels, save_pseudo_labels
 from distill.pseudo.labels import PseudoLabels
 from distill.seeding import seeded
 from distill.teacher import FrozenTeacher

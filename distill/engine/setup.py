@@ -17,6 +17,7 @@ from detectron2.utils.logger import setup_logger
 from distill.config import add_distill_config
 from distill.data.builtin import check_datasets
 from distill.engine.run_files import write_environment
+from distill.pseudo.config import check_pseudo_config
 
 __all__ = ["build_config", "exit_with", "set_up", "training_parser"]
 
@@ -26,6 +27,11 @@ def training_parser(epilog: str | None = None) -> argparse.ArgumentParser:
     parser = default_argument_parser(epilog)
     parser.add_argument(
         "--eval-teacher", action="store_true", help="evaluate the teacher before training"
+    )
+    parser.add_argument(
+        "--stages",
+        action="store_true",
+        help="train on DATASETS.PSEUDO alone, then fine-tune on DATASETS.TRAIN",
     )
     parser.add_argument(
         "--num-processes",
@@ -75,9 +81,13 @@ def set_up(args: argparse.Namespace) -> CfgNode:
         FileNotFoundError, ValueError: in one sentence, if the config or a dataset is amiss.
     """
     cfg = build_config(args)
+    check_pseudo_config(cfg)
     if not args.eval_only:
         check_datasets(cfg.DATASETS.TRAIN, key="DATASETS.TRAIN")
         check_datasets(cfg.DATASETS.UNLABELED, key="DATASETS.UNLABELED")
+        check_datasets(cfg.DATASETS.PSEUDO, key="DATASETS.PSEUDO")
+        named = cfg.DISTILL.PSEUDO.CLASSES_OF
+        check_datasets((named,) if named else (), key="DISTILL.PSEUDO.CLASSES_OF")
     check_datasets(cfg.DATASETS.TEST, key="DATASETS.TEST")
     setup_logger(cfg.OUTPUT_DIR, distributed_rank=comm.get_rank(), name="distill")
     default_setup(cfg, args)

@@ -17,10 +17,10 @@ from tabulate import tabulate
 
 from distill.checkpoint import atomic_write
 from distill.classes import class_names
-from distill.data.pseudo_labels import pseudo_records
 from distill.data.unlabeled_config import check_unlabeled_config
 from distill.engine.pseudo_labeling import LabeledDataset, label_datasets
 from distill.pseudo.quality import precision_recall
+from distill.pseudo.records import pseudo_records
 
 __all__ = ["unlabeled_records"]
 

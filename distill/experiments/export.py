@@ -12,6 +12,7 @@ from typing import Any
 
 from distill.data.digits import default_root
 from distill.engine.results import RESULTS_FILE
+from distill.engine.stages import STAGES
 from distill.experiments.plan import Plan
 from distill.experiments.run_state import read_results
 
@@ -44,8 +45,10 @@ def export_runs(plan: Plan, destination: Path) -> list[Path]:
         for name in ("config.yaml", "env.txt", RESULTS_FILE):
             text = (job.folder / name).read_text(encoding="utf-8")
             (folder / name).write_text(hide_paths(text), encoding="utf-8")
-        metrics = thin_metrics((job.folder / "metrics.json").read_text(encoding="utf-8"))
-        (folder / "metrics.json").write_text(metrics, encoding="utf-8")
+        for stage in STAGES if job.stages else ("",):
+            metrics = thin_metrics((job.folder / stage / "metrics.json").read_text("utf-8"))
+            (folder / stage).mkdir(exist_ok=True)
+            (folder / stage / "metrics.json").write_text(metrics, encoding="utf-8")
         log = _COLOR.sub("", (job.folder / "log.txt").read_text(encoding="utf-8"))
         # Without a time, so that the same log makes the same file.
         (folder / "log.txt.gz").write_bytes(gzip.compress(hide_paths(log).encode(), mtime=0))

@@ -23,6 +23,7 @@ class Job:
         opts: KEY VALUE overrides, without SEED and OUTPUT_DIR.
         folder: the run directory.
         needs: ids of the jobs whose weights it uses.
+        stages: whether it is trained with --stages.
     """
 
     name: str
@@ -31,6 +32,7 @@ class Job:
     opts: tuple[str, ...]
     folder: Path
     needs: tuple[str, ...] = ()
+    stages: bool = False
 
     @property
     def id(self) -> str:
@@ -89,9 +91,9 @@ def load_plan(path: str | Path, output: str | Path | None = None) -> Plan:
     Its keys: `output`, a folder; `runs`, a list; and optionally `config`, `opts` and `seeds`, which
     hold for every run that has none of its own (`opts` are put before the run's), and `groups`,
     title -> names. Keys of a run: `name`; `config`; `opts`, a flat list KEY, VALUE, ...; `seeds`;
-    and `needs`, a list of jobs NAME/seedK whose weights it uses. In `opts` and `needs`, {output}
-    and {seed} are replaced. Paths are relative to the working directory. A needed run stands
-    before those that need it.
+    `needs`, a list of jobs NAME/seedK whose weights it uses; and `stages`, true for train_net.py's
+    --stages. In `opts` and `needs`, {output} and {seed} are replaced. Paths are relative to the
+    working directory. A needed run stands before those that need it.
 
     Args:
         path: the YAML file.
@@ -119,7 +121,7 @@ def _parse(content: Any, output: str | Path | None) -> Plan:
     folder = Path(output or content["output"])
     jobs: dict[str, Job] = {}
     for run in content["runs"]:
-        _check_keys(run, {"name"}, {"config", "opts", "seeds", "needs"}, "a run")
+        _check_keys(run, {"name"}, {"config", "opts", "seeds", "needs", "stages"}, "a run")
         for job in _jobs_of(run, content, folder):
             if job.id in jobs:
                 raise ValueError(f"{job.id} is there twice; give every run a name of its own.")
@@ -165,6 +167,7 @@ def _jobs_of(run: dict[str, Any], defaults: dict[str, Any], output: Path) -> lis
             opts=tuple(resolve(value, seed) for value in opts),
             folder=output / name / f"seed{seed}",
             needs=tuple(resolve(need, seed) for need in run.get("needs") or ()),
+            stages=bool(run.get("stages", False)),
         )
         for seed in seeds
     ]

@@ -15,12 +15,14 @@ from detectron2.config import CfgNode, get_cfg
 from distill.config import add_distill_config
 from distill.engine.results import RESULTS_FILE
 from distill.engine.setup import build_config, training_parser
+from distill.engine.stages import STAGES, stage_configs
 from distill.experiments.plan import Job, Plan
 
 __all__ = [
     "WEIGHTS_FILE",
     "differences",
     "iterations_done",
+    "iterations_wanted",
     "job_config",
     "put_aside",
     "read_results",
@@ -37,7 +39,8 @@ _NOT_COMPARED = {"OUTPUT_DIR", "MODEL.DEVICE"}
 def training_arguments(job: Job) -> list[str]:
     """The arguments of train_net.py that start or continue a job."""
     own = ["SEED", str(job.seed), "OUTPUT_DIR", str(job.folder)]
-    return ["--config-file", job.config, "--resume", *job.opts, *own]
+    stages = ["--stages"] if job.stages else []
+    return ["--config-file", job.config, "--resume", *stages, *job.opts, *own]
 
 
 def job_config(job: Job) -> CfgNode:
@@ -72,7 +75,8 @@ def differences(plan: Plan, job: Job, cfg: CfgNode) -> list[str]:
         One phrase a difference; nothing where there is no run, or one that saved nothing yet.
     """
     folder = job.folder
-    started = (folder / RESULTS_FILE).exists() or (folder / "last_checkpoint").exists()
+    places = [folder, *(folder / name for name in STAGES)]
+    started = any((x / y).exists() for x in places for y in (RESULTS_FILE, "last_checkpoint"))
     if not started or not (folder / "config.yaml").exists():
         return []
     default = get_cfg()
@@ -108,10 +112,22 @@ def put_aside(job: Job) -> Path:
     return job.folder.rename(aside)
 
 
+def iterations_wanted(job: Job, cfg: CfgNode) -> int:
+    """Iterations of all stages of a job that has the config."""
+    if not job.stages:
+        return cfg.SOLVER.MAX_ITER
+    return sum(stage.SOLVER.MAX_ITER for stage in stage_configs(cfg).values())
+
+
 def iterations_done(job: Job) -> int:
     """Iterations that the job's metrics tell of; 0 where there are none."""
+    folders = [job.folder / name for name in STAGES] if job.stages else [job.folder]
+    return sum(_iterations_in(folder / "metrics.json") for folder in folders)
+
+
+def _iterations_in(metrics: Path) -> int:
     try:
-        with open(job.folder / "metrics.json", "rb") as stream:
+        with open(metrics, "rb") as stream:
             stream.seek(max(0, stream.seek(0, os.SEEK_END) - 8192))
             lines = stream.read().splitlines()
     except FileNotFoundError:

@@ -21,6 +21,7 @@ from distill.experiments.plan import Job, Plan
 from distill.experiments.run_state import (
     differences,
     iterations_done,
+    iterations_wanted,
     job_config,
     put_aside,
     read_results,
@@ -108,7 +109,7 @@ def run_jobs(
     lengths = {}
     for job in jobs:
         cfg = job_config(job)
-        lengths[job.id] = cfg.SOLVER.MAX_ITER
+        lengths[job.id] = iterations_wanted(job, cfg)
         changes = differences(plan, job, cfg)
         if changes and not replace_changed:
             raise ValueError(

@@ -57,10 +57,15 @@ class PseudoFile:
             yield annotation(ids[image], category, box, score, self.teachers[by])
 
     @classmethod
-    def load(cls, path: str | Path) -> PseudoFile:
+    def load(cls, path: str | Path, *, crowds: bool = False) -> PseudoFile:
         """Reads a file, or a plain COCO file, whose boxes count as true labels of score 1.
 
-        Crowds are left out, as Detectron2 does in training. Boxes are in the order of the images.
+        Boxes are in the order of the images.
+
+        Args:
+            path: the file.
+            crowds: read the crowds and nothing else; they are left out otherwise, as Detectron2
+                does in training.
 
         Raises:
             FileNotFoundError: if there is no such file.
@@ -76,7 +81,7 @@ class PseudoFile:
                 f"{path} is no JSON, or cut short ({error}): make it again, or copy it again."
             ) from error
         try:
-            return _parse(content)
+            return _parse(content, crowds)
         except (KeyError, TypeError, AttributeError) as error:
             reason = f"{error} is missing" if isinstance(error, KeyError) else error
             raise ValueError(f"{path} is no COCO file of boxes ({reason}).") from error
@@ -152,17 +157,18 @@ def _dump(value: Any) -> bytes:
     return json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
 
 
-def _parse(content: dict[str, Any]) -> PseudoFile:
-    images = [
-        {key: image[key] for key in ("id", "file_name", "width", "height")}
-        for image in content["images"]
-    ]
+def _parse(content: dict[str, Any], crowds: bool) -> PseudoFile:
+    images = [_image(image) for image in content["images"]]
     number = _numbers([image["id"] for image in images], "images")
     categories = content["categories"]
     category = _numbers([x["id"] for x in categories], "categories")
+    names = tuple(str(x["name"]) for x in categories)
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"the name {twice!r} is there twice in its categories: rename one.")
     found = content["annotations"]
     _numbers([x["id"] for x in found], "annotations")
-    found = [x for x in found if not x.get("iscrowd", 0)]
+    found = [x for x in found if bool(x.get("iscrowd", 0)) == crowds]
     teachers = tuple(sorted({x.get("teacher", HUMAN) for x in found}))
     place = {name: i for i, name in enumerate(teachers)}
     rows = [
@@ -181,7 +187,16 @@ def _parse(content: dict[str, Any]) -> PseudoFile:
     image, classes, teacher = (table[:, column].astype(np.int64) for column in (0, 6, 7))
     labels = PseudoLabels(image, table[:, 1:5], table[:, 5], classes, teacher)
     info = {"image_root": "", "dataset": None, **(content.get("info") or {})}
-    return PseudoFile(info, images, tuple(str(x["name"]) for x in categories), teachers, labels)
+    return PseudoFile(info, images, names, teachers, labels)
+
+
+def _image(image: dict[str, Any]) -> dict[str, Any]:
+    if not (0 < image["width"] < np.inf and 0 < image["height"] < np.inf):
+        raise ValueError(
+            f"image {image['id']!r} has the size {image['width']} x {image['height']}: both must "
+            "be above 0."
+        )
+    return {key: image[key] for key in ("id", "file_name", "width", "height")}
 
 
 def _numbers(ids: list[Any], what: str) -> dict[Any, int]:

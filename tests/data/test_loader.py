@@ -9,6 +9,7 @@ import torch
 from detectron2.config import get_cfg
 from detectron2.data import DatasetCatalog
 
+from distill.config import add_distill_config
 from distill.data.loader import TrainLoader, build_train_loader
 
 
@@ -85,6 +86,7 @@ def test_records_without_size_are_refused_where_batches_are_grouped():
 def _config(name: str, records: list[dict]):
     DatasetCatalog.register(name, lambda: records)
     cfg = get_cfg()
+    add_distill_config(cfg)
     cfg.DATASETS.TRAIN = (name,)
     cfg.DATALOADER.NUM_WORKERS = 0
     return cfg
@@ -124,5 +126,5 @@ def test_no_dataset_and_an_unknown_sampler_are_refused():
     with pytest.raises(ValueError, match="SAMPLER_TRAIN 'Roulette'"):
         build_train_loader(cfg, seed=0)
     cfg.DATASETS.TRAIN = ()
-    with pytest.raises(ValueError, match="DATASETS.TRAIN is empty"):
+    with pytest.raises(ValueError, match="DATASETS.TRAIN and DATASETS.PSEUDO are empty"):
         build_train_loader(cfg, seed=0)

@@ -153,7 +153,7 @@ def test_a_fraction_that_leaves_no_image_of_a_kind_is_refused(fraction):
 
 def test_unlabelled_images_without_boxes_pass_the_mappers(tiny_coco):
     from distill.data.loader import build_mapper
-    from distill.data.pseudo_labels import pseudo_records
+    from distill.pseudo.records import pseudo_records
 
     cfg = _config("mixed_mapped", "ratio")
     (record, *_) = pseudo_records(DatasetCatalog.get("tiny_train"))

@@ -1,0 +1,99 @@
+"""The images that a config trains on, and how often each of them comes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from detectron2.config import CfgNode
+from detectron2.data import DatasetCatalog, get_detection_dataset_dicts
+from detectron2.data.samplers import RepeatFactorTrainingSampler
+
+from distill.pseudo.records import load_pseudo_records
+from distill.pseudo.registration import is_json_dataset, register_json_dataset
+
+__all__ = ["Record", "repeat_factors", "training_records"]
+
+Record = dict[str, Any]
+
+
+def training_records(cfg: CfgNode) -> Sequence[Record]:
+    """The images of DATASETS.TRAIN and of DATASETS.PSEUDO, without those the config filters out.
+
+    With DATASETS.REPEAT_FACTORS each has a "repeat_factor".
+
+    Args:
+        cfg: the config; DATASETS, DATALOADER, MODEL and DISTILL.PSEUDO are read.
+
+    Raises:
+        ValueError: if no image is left.
+        FileNotFoundError: if a file of pseudo labels or its images are missing.
+    """
+    names, files = tuple(cfg.DATASETS.TRAIN), tuple(cfg.DATASETS.PSEUDO)
+    factors = tuple(cfg.DATASETS.REPEAT_FACTORS)
+    if not names and not files:
+        raise ValueError(
+            "DATASETS.TRAIN and DATASETS.PSEUDO are empty: name at least one training dataset."
+        )
+    if factors:
+        parts = [_labeled_records(cfg, (name,)) for name in names]
+        parts += [load_pseudo_records(cfg, name) for name in files]
+        return [
+            {**record, "repeat_factor": factor}
+            for part, factor in zip(parts, factors, strict=True)
+            for record in part
+        ]
+    labeled = _labeled_records(cfg, names) if names else []
+    if not files:
+        return labeled
+    return [*labeled, *(x for name in files for x in load_pseudo_records(cfg, name))]
+
+
+def _labeled_records(cfg: CfgNode, names: tuple[str, ...]) -> Sequence[Record]:
+    for name in names:
+        if is_json_dataset(name) and name not in DatasetCatalog.list():
+            register_json_dataset(name)
+    keypoints = cfg.MODEL.ROI_KEYPOINT_HEAD.MIN_KEYPOINTS_PER_IMAGE
+    try:
+        return get_detection_dataset_dicts(
+            names,
+            filter_empty=cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS,
+            min_keypoints=keypoints if cfg.MODEL.KEYPOINT_ON else 0,
+            proposal_files=cfg.DATASETS.PROPOSAL_FILES_TRAIN if cfg.MODEL.LOAD_PROPOSALS else None,
+        )
+    except (AssertionError, IndexError) as error:
+        # IndexError: Detectron2 looks at the first record of a list that filtering left empty.
+        raise ValueError(
+            f"DATASETS.TRAIN {names} holds no usable image ({error}): check its files, or set "
+            "DATALOADER.FILTER_EMPTY_ANNOTATIONS to False if images without boxes are meant."
+        ) from error
+
+
+def repeat_factors(cfg: CfgNode, records: Sequence[Record]) -> torch.Tensor | None:
+    """How often each image comes in an epoch; None for once.
+
+    That is what DATALOADER.SAMPLER_TRAIN says, times the records' "repeat_factor".
+
+    Args:
+        cfg: the config; DATALOADER is read.
+        records: the images.
+
+    Raises:
+        ValueError: if the sampler is unknown.
+    """
+    name = cfg.DATALOADER.SAMPLER_TRAIN
+    if name not in ("TrainingSampler", "RepeatFactorTrainingSampler"):
+        raise ValueError(
+            f"DATALOADER.SAMPLER_TRAIN {name!r} is unknown: use TrainingSampler or "
+            "RepeatFactorTrainingSampler."
+        )
+    own = None
+    if "repeat_factor" in records[0]:
+        own = torch.tensor([float(record["repeat_factor"]) for record in records])
+    if name == "TrainingSampler":
+        return own
+    rare = RepeatFactorTrainingSampler.repeat_factors_from_category_frequency(
+        records, cfg.DATALOADER.REPEAT_THRESHOLD
+    )
+    return rare if own is None else rare * own

@@ -1,0 +1,85 @@
+"""Keys of training on files of pseudo labels, and what they must not say."""
+
+from __future__ import annotations
+
+from detectron2.config import CfgNode
+
+__all__ = ["add_pseudo_config", "check_pseudo_config"]
+
+
+def add_pseudo_config(cfg: CfgNode) -> None:
+    """Adds the keys to a config that has a DISTILL node, in place.
+
+    Args:
+        cfg: a config made by ``detectron2.config.get_cfg()``.
+    """
+    # Files that scripts/pseudo_label.py wrote, trained on together with DATASETS.TRAIN; add
+    # @FOLDER to a path where the images are no longer where the file's header says.
+    cfg.DATASETS.PSEUDO = ()
+    # How often an image comes in an epoch: a number for each of DATASETS.TRAIN, then for each of
+    # DATASETS.PSEUDO; () is once.
+    cfg.DATASETS.REPEAT_FACTORS = ()
+    pseudo = cfg.DISTILL.PSEUDO = CfgNode()
+    # Boxes above this score are trained on.
+    pseudo.SCORE_THRESHOLD = 0.5
+    # A file of "pseudo_label.py calibrate" with a threshold per class, instead of that one.
+    pseudo.THRESHOLDS = ""
+    # Boxes between this score and their threshold are ignored: neither object nor background; 0
+    # makes them background.
+    pseudo.IGNORE_THRESHOLD = 0.0
+    # Keep images without a box above its threshold, as nothing but background.
+    pseudo.KEEP_EMPTY = False
+    # Weigh the class and box losses of a box by its score.
+    pseudo.SCORE_WEIGHTS = False
+    # Without DATASETS.TRAIN: the dataset in whose order the student's classes are; "" is the first
+    # of DATASETS.TEST, or of DATASETS.PSEUDO.
+    pseudo.CLASSES_OF = ""
+
+    # train_net.py --stages: first DATASETS.PSEUDO alone for SOLVER.MAX_ITER, then DATASETS.TRAIN.
+    finetune = cfg.DISTILL.FINETUNE = CfgNode()
+    # Iterations of the second stage; 0 is a third of the first one's.
+    finetune.MAX_ITER = 0
+    # Its learning rate relative to SOLVER.BASE_LR.
+    finetune.LR_FACTOR = 0.1
+
+
+def check_pseudo_config(cfg: CfgNode) -> None:
+    """Refuses values that make no sense.
+
+    Args:
+        cfg: the config.
+
+    Raises:
+        ValueError: one sentence that names the key to change.
+    """
+    node = cfg.DISTILL.PSEUDO
+    for key in ("SCORE_THRESHOLD", "IGNORE_THRESHOLD"):
+        if not 0 <= node[key] < 1:
+            raise ValueError(
+                f"DISTILL.PSEUDO.{key} is {node[key]}: set it to at least 0 and below 1"
+            )
+    if not node.THRESHOLDS and node.IGNORE_THRESHOLD > node.SCORE_THRESHOLD:
+        raise ValueError(
+            f"DISTILL.PSEUDO.IGNORE_THRESHOLD {node.IGNORE_THRESHOLD} is above SCORE_THRESHOLD "
+            f"{node.SCORE_THRESHOLD}: set it below"
+        )
+    for name in cfg.DATASETS.PSEUDO:
+        if ".json" not in name:
+            raise ValueError(
+                f'DATASETS.PSEUDO has "{name}", which is no JSON file: name a file that '
+                "scripts/pseudo_label.py wrote, and put registered datasets into DATASETS.TRAIN"
+            )
+    for key in ("MASK_ON", "KEYPOINT_ON", "LOAD_PROPOSALS"):
+        if cfg.DATASETS.PSEUDO and cfg.MODEL[key]:
+            raise ValueError(
+                f"DATASETS.PSEUDO gives the student boxes only: set MODEL.{key} to False"
+            )
+    factors = tuple(cfg.DATASETS.REPEAT_FACTORS)
+    names = (*cfg.DATASETS.TRAIN, *cfg.DATASETS.PSEUDO)
+    if factors and len(factors) != len(names):
+        raise ValueError(
+            f"DATASETS.REPEAT_FACTORS has {len(factors)} numbers for {len(names)} datasets: give "
+            "one for each of DATASETS.TRAIN, then for each of DATASETS.PSEUDO"
+        )
+    if any(factor <= 0 for factor in factors):
+        raise ValueError(f"DATASETS.REPEAT_FACTORS {factors} must be above 0")
