@@ -63,6 +63,7 @@ _TEST_PHOTOS = (
     "skimage:gravel",
     "skimage:hubble_deep_field",
 )
+_NEGATIVE_PHOTOS = (*_TRAIN_PHOTOS, *_VAL_PHOTOS)
 
 
 @dataclass(frozen=True)
@@ -100,10 +101,10 @@ SPLITS: dict[str, Split] = {
     "digits_unlabeled": Split(3, 3000, _TRAIN_DIGITS, _TRAIN_PHOTOS, labelled=False),
     # Its first quarter is digits_unlabeled.
     "digits_unlabeled_4x": Split(3, 12000, _TRAIN_DIGITS, _TRAIN_PHOTOS, labelled=False),
-    # Another domain: blurred negatives, on photographs that digits_train does not have.
-    "digits_negative_train": Split(4, 3000, _TRAIN_DIGITS, _VAL_PHOTOS, negative=True),
+    # Another domain: blurred negatives. Three photographs alone would be too few to learn from.
+    "digits_negative_train": Split(4, 3000, _TRAIN_DIGITS, _NEGATIVE_PHOTOS, negative=True),
     "digits_negative_unlabeled": Split(
-        4, 3000, _TRAIN_DIGITS, _VAL_PHOTOS, labelled=False, negative=True
+        4, 3000, _TRAIN_DIGITS, _NEGATIVE_PHOTOS, labelled=False, negative=True
     ),
     "digits_negative_test": Split(5, 500, _TEST_DIGITS, _TEST_PHOTOS, negative=True),
 }
