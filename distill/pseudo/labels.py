@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
 
 import numpy as np
 
@@ -44,3 +45,9 @@ class PseudoLabels:
     def counts(self, num_images: int) -> np.ndarray:
         """How many boxes each image has, (num_images,)."""
         return np.bincount(self.image, minlength=num_images)
+
+    @classmethod
+    def concatenate(cls, parts: Sequence[PseudoLabels]) -> PseudoLabels:
+        """The boxes of several, all with teachers, one part after the other: to be sorted."""
+        names = (field.name for field in fields(cls))
+        return cls(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
