@@ -8,7 +8,6 @@ import torch
 from detectron2.config import CfgNode
 from detectron2.data import (
     DatasetFromList,
-    DatasetMapper,
     build_detection_test_loader,
 )
 from detectron2.utils import comm
@@ -17,6 +16,7 @@ from torch.utils.data import DataLoader, Dataset
 from distill.data.records import Record, repeat_factors, training_records
 from distill.data.sampler import ResumableBatchSampler
 from distill.data.ssd_augmentation import build_ssd_mapper
+from distill.pseudo.mapper import PseudoMapper
 from distill.seeding import Stream, derive_seed, seeded
 
 __all__ = [
@@ -199,7 +199,7 @@ def build_mapper(cfg: CfgNode, *, is_train: bool) -> Mapper:
     """
     name = cfg.INPUT.AUGMENTATION
     if name == "default":
-        return DatasetMapper(cfg, is_train=is_train)
+        return PseudoMapper(cfg, is_train=is_train)
     if name == "ssd":
         return build_ssd_mapper(cfg, is_train=is_train)
     raise ValueError(f"INPUT.AUGMENTATION {name!r} is unknown: use default or ssd.")

@@ -18,7 +18,9 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader
 
 from distill.auxiliary_losses import add_auxiliary_losses
+from distill.box_weights import add_box_weights
 from distill.checkpoint import SafeCheckpointer
+from distill.classes import class_names, num_classes
 from distill.data.loader import TrainLoader, build_test_loader, build_train_loader
 from distill.data.mixed_loader import MixedTrainLoader, build_mixed_loader
 from distill.engine.evaluation import build_evaluator
@@ -30,6 +32,7 @@ from distill.engine.run_files import start_run_files
 from distill.engine.solver import build_lr_scheduler, build_optimizer
 from distill.engine.teacher_evaluation import TeacherInStudentClasses, teacher_test_config
 from distill.engine.unlabeled import unlabeled_records
+from distill.ignore_regions import add_ignore_regions
 from distill.seeding import Stream, derive_seed, seed_all
 from distill.teacher import FrozenTeacher
 
@@ -62,7 +65,7 @@ class Trainer(DefaultTrainer):
         # All ranks alike: what is not a parameter is not broadcast.
         seed_all(derive_seed(self.seed, Stream.INIT))
         model = self.build_model(cfg)
-        add_auxiliary_losses(getattr(model, "student", model))
+        _prepare_student(cfg, getattr(model, "student", model))
         optimizer = self.build_optimizer(cfg, model)
         model = _distribute(model)
         self._trainer = TrainLoop(model, loader, optimizer, seed=self.seed, dtype=dtype)
@@ -210,6 +213,27 @@ class Trainer(DefaultTrainer):
         self.seed = seed
         if _NORMALIZER in state_dict:
             setattr(self.student, _NORMALIZER, state_dict[_NORMALIZER])
+
+
+def _prepare_student(cfg: CfgNode, student: nn.Module) -> None:
+    """Adds what a plain detector does not do in training by itself.
+
+    Raises:
+        ValueError: if it predicts another number of classes than the pseudo labels' dataset has.
+    """
+    add_auxiliary_losses(student)
+    if not cfg.DATASETS.PSEUDO:
+        return
+    names = class_names(cfg)
+    if names and len(names) != num_classes(student):
+        raise ValueError(
+            f"The student predicts {num_classes(student)} classes, but its dataset has "
+            f"{len(names)}: set its NUM_CLASSES, or DISTILL.PSEUDO.CLASSES_OF"
+        )
+    if cfg.DISTILL.PSEUDO.IGNORE_THRESHOLD > 0:
+        add_ignore_regions(student)
+    if cfg.DISTILL.PSEUDO.SCORE_WEIGHTS:
+        add_box_weights(student)
 
 
 def _undistributed(model: nn.Module) -> nn.Module:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
+import torch
 from detectron2.config import CfgNode, configurable
 from detectron2.modeling import META_ARCH_REGISTRY, build_backbone
 from detectron2.modeling.meta_arch.fcos import FCOS, FCOSHead
+from detectron2.structures import Boxes, Instances
 
 from distill.modeling.norm import head_norm
 
@@ -79,3 +82,26 @@ class ConfigurableFCOS(FCOS):
             "pixel_mean": cfg.MODEL.PIXEL_MEAN,
             "pixel_std": cfg.MODEL.PIXEL_STD,
         }
+
+    @torch.no_grad()
+    def label_anchors(self, anchors: list[Boxes], gt_instances: Sequence[Instances]) -> Any:
+        """Detectron2's labels; its version 0.6 fails where an image has no objects.
+
+        Args:
+            anchors: of each level.
+            gt_instances: the objects, one Instances an image.
+
+        Returns:
+            For each image (R,) labels, K for the background, and the objects' boxes.
+        """
+        return super().label_anchors(anchors, [x if len(x) else _nothing(x) for x in gt_instances])
+
+
+def _nothing(instances: Instances) -> Instances:
+    """An object without area, inside which no location lies."""
+    boxes, classes = instances.gt_boxes.tensor, instances.gt_classes
+    return Instances(
+        instances.image_size,
+        gt_boxes=Boxes(boxes.new_zeros(1, 4)),
+        gt_classes=classes.new_zeros(1),
+    )

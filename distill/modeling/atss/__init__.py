@@ -7,7 +7,7 @@ from distill.modeling.atss.config import add_atss_config
 from distill.modeling.atss.detector import ATSS
 from distill.modeling.atss.geometry import box_centers, side_distances
 from distill.modeling.atss.head import ATSSHead
-from distill.modeling.atss.losses import centerness_target, class_targets
+from distill.modeling.atss.losses import centerness_target, class_targets, leave_out_ignored
 
 __all__ = [
     "ATSS",
@@ -21,5 +21,6 @@ __all__ = [
     "centerness_target",
     "class_targets",
     "find_candidates",
+    "leave_out_ignored",
     "side_distances",
 ]

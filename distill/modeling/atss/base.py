@@ -125,7 +125,7 @@ class AdaptiveDetector(DenseDetector, ABC):
         Args:
             anchors: of each level, R in all.
             predictions: of the head.
-            labels: (N, R), see :meth:`label_anchors`.
+            labels: (N, R), see :meth:`label_anchors`; -1 where neither object nor background.
             boxes: (N, R, 4), likewise.
         """
 

@@ -19,7 +19,7 @@ from distill.losses import aligned_overlap
 from distill.modeling.atss.base import AdaptiveDetector
 from distill.modeling.atss.geometry import box_centers
 from distill.modeling.atss.head import ATSSHead
-from distill.modeling.atss.losses import centerness_target, class_targets
+from distill.modeling.atss.losses import centerness_target, class_targets, leave_out_ignored
 
 __all__ = ["ATSS"]
 
@@ -102,13 +102,14 @@ class ATSS(AdaptiveDetector):
         Args:
             anchors: of each level, R in all.
             predictions: of the head.
-            labels: (N, R), K for the background.
+            labels: (N, R), K for the background, -1 for what is neither.
             boxes: (N, R, 4) the objects' corners, or the anchors' own.
         """
         logits, deltas, centerness = (
             torch.cat(x, dim=1).float()
             for x in self._transpose_dense_predictions(list(predictions), [self.num_classes, 4, 1])
         )
+        logits, labels = leave_out_ignored(logits, labels, self.num_classes)
         positive = labels != self.num_classes
         table = Boxes.cat(anchors).tensor
         predicted = self.box2box_transform.apply_deltas(

@@ -7,7 +7,26 @@ from torch import Tensor
 
 from distill.modeling.atss.geometry import side_distances
 
-__all__ = ["centerness_target", "class_targets"]
+__all__ = ["centerness_target", "class_targets", "leave_out_ignored"]
+
+# A logit whose sigmoid, and so the focal loss of background, is 0; half precision holds it.
+_CERTAIN_BACKGROUND = -1e4
+
+
+def leave_out_ignored(logits: Tensor, labels: Tensor, num_classes: int) -> tuple[Tensor, Tensor]:
+    """Makes ignored anchors background that costs nothing and gives no gradient.
+
+    Args:
+        logits: (N, R, K) of losses that are 0 for certain background.
+        labels: (N, R) int64, K for the background, -1 where ignored.
+        num_classes: K.
+
+    Returns:
+        Both with the ignored anchors changed.
+    """
+    ignored = labels < 0
+    logits = logits.masked_fill(ignored[..., None], _CERTAIN_BACKGROUND)
+    return logits, labels.masked_fill(ignored, num_classes)
 
 
 def class_targets(labels: Tensor, values: Tensor, num_classes: int) -> Tensor:

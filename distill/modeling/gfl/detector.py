@@ -17,7 +17,7 @@ from distill.distributed import mean_over_devices
 from distill.losses import aligned_overlap
 from distill.modeling.atss.base import AdaptiveDetector
 from distill.modeling.atss.geometry import box_centers, side_distances
-from distill.modeling.atss.losses import class_targets
+from distill.modeling.atss.losses import class_targets, leave_out_ignored
 from distill.modeling.gfl.distribution import expected_distance
 from distill.modeling.gfl.head import GFLHead
 from distill.modeling.gfl.losses import distribution_focal_loss, quality_focal_loss
@@ -157,7 +157,7 @@ class GFL(AdaptiveDetector):
         Args:
             anchors: of each level, R in all.
             predictions: of the head.
-            labels: (N, R), K for the background.
+            labels: (N, R), K for the background, -1 for what is neither.
             boxes: (N, R, 4) the objects' corners, or the anchors' own.
         """
         by_level, deltas = self._transpose_dense_predictions(
@@ -169,6 +169,7 @@ class GFL(AdaptiveDetector):
             [self.decode_boxes(*x) for x in zip(deltas, _tables(anchors), strides, strict=True)],
             dim=1,
         )
+        logits, labels = leave_out_ignored(logits, labels, self.num_classes)
         positive = labels != self.num_classes
         quality = aligned_overlap(predicted.detach(), boxes, "iou") * positive
         weight = logits.detach().amax(dim=-1).sigmoid() * positive
