@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import json
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +15,7 @@ import numpy as np
 from distill.checkpoint import atomic_write
 from distill.pseudo.labels import PseudoLabels
 
-__all__ = ["HUMAN", "PseudoFile", "annotation", "write_pseudo_file"]
+__all__ = ["HUMAN", "PseudoFile", "annotation", "annotations", "write_pseudo_file"]
 
 # Stands for the teacher of a box that is a true label.
 HUMAN = "labels"
@@ -115,6 +117,32 @@ def annotation(
     }
 
 
+def annotations(image_id: int, rows: np.ndarray, teacher: str) -> list[dict[str, Any]]:
+    """The boxes of an image as :func:`annotation` makes them, but all at once.
+
+    Args:
+        image_id: id of the image.
+        rows: (B, 6) x0, y0, x1, y1, score, class.
+        teacher: name of what found them.
+    """
+    sizes = rows[:, 2:4] - rows[:, :2]
+    boxes = np.concatenate([rows[:, :2], sizes], axis=1).round(_PIXEL_DIGITS)
+    areas = (boxes[:, 2] * boxes[:, 3]).round(_PIXEL_DIGITS)
+    columns = (boxes, areas, rows[:, 4].round(_SCORE_DIGITS), rows[:, 5].astype(int) + 1)
+    return [
+        {
+            "image_id": image_id,
+            "category_id": category,
+            "bbox": box,
+            "area": area,
+            "iscrowd": 0,
+            "score": score,
+            "teacher": teacher,
+        }
+        for box, area, score, category in zip(*(x.tolist() for x in columns), strict=True)
+    ]
+
+
 def write_pseudo_file(
     path: str | Path,
     info: dict[str, Any],
@@ -139,14 +167,14 @@ def write_pseudo_file(
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     categories = [{"id": i, "name": name} for i, name in enumerate(class_names, start=1)]
-    numbered = ({"id": i, **x} for i, x in enumerate(annotations, start=1))
+    boxes = (_box_text(i, x) for i, x in enumerate(annotations, start=1))
 
     def write(stream: IO[bytes]) -> None:
         stream.write(b'{"info": ' + _dump(info) + b',\n"categories": ' + _dump(categories))
-        for key, items in (("images", images), ("annotations", numbered)):
+        for key, texts in (("images", map(_dump, images)), ("annotations", boxes)):
             stream.write(f',\n"{key}": ['.encode())
-            for number, item in enumerate(items):
-                stream.write((b",\n" if number else b"\n") + _dump(item))
+            for number, text in enumerate(texts):
+                stream.write((b",\n" if number else b"\n") + text)
             stream.write(b"]")
         stream.write(b"}\n")
 
@@ -155,6 +183,25 @@ def write_pseudo_file(
 
 def _dump(value: Any) -> bytes:
     return json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
+
+
+@functools.lru_cache(maxsize=1024, typed=True)
+def _quoted(value: int | str) -> str:
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _box_text(number: int, box: dict[str, Any]) -> bytes:
+    """What json makes of an annotation, in half the time: a file may have millions of boxes."""
+    x, y, width, height = box["bbox"]
+    area, score = box["area"], box["score"]
+    if not math.isfinite(x + y + area + score):
+        raise ValueError(f"Box {number} of image {box['image_id']!r} is not finite.")
+    return (
+        f'{{"id": {number}, "image_id": {_quoted(box["image_id"])}, '
+        f'"category_id": {box["category_id"]}, "bbox": [{x}, {y}, {width}, {height}], '
+        f'"area": {area}, "iscrowd": {box["iscrowd"]}, "score": {score}, '
+        f'"teacher": {_quoted(box["teacher"])}}}'
+    ).encode()
 
 
 def _parse(content: dict[str, Any], crowds: bool) -> PseudoFile:
