@@ -29,6 +29,9 @@ label train_0to4 faster_rcnn_teacher teacher_0to4 digits_train \
     --classes 0 1 2 3 4 --opts MODEL.ROI_HEADS.NUM_CLASSES 5
 label train_5to9 faster_rcnn_teacher teacher_5to9 digits_train \
     --classes 5 6 7 8 9 --opts MODEL.ROI_HEADS.NUM_CLASSES 5
+# On the very images whose labels are completed.
+label half_5to9 faster_rcnn_teacher teacher_5to9 digits_train_0to4 \
+    --classes 5 6 7 8 9 --opts MODEL.ROI_HEADS.NUM_CLASSES 5
 
 pseudo="$output/pseudo"
 for method in nms wbf; do
@@ -37,5 +40,5 @@ for method in nms wbf; do
 done
 pseudo_label merge "$pseudo/train_0to4/pseudo.json" "$pseudo/train_5to9/pseudo.json" \
     --output "$pseudo/halves.json"
-pseudo_label complete --labels digits_train_0to4 --pseudo "$pseudo/train_5to9/pseudo.json" \
+pseudo_label complete --labels digits_train_0to4 --pseudo "$pseudo/half_5to9/pseudo.json" \
     --output "$pseudo/completed.json"
