@@ -57,3 +57,18 @@ def test_only_finished_runs_are_exported_without_weights_and_paths(tmp_path: Pat
     log = gzip.decompress(files["log.txt.gz"].read_bytes()).decode()
     assert log == "wrote <path>/model_final.pth\n"
     assert str(tmp_path) not in files["config.yaml"].read_text()
+
+
+def test_both_stages_of_a_run_leave_their_metrics(tmp_path: Path) -> None:
+    job = Job("run", 0, "x.yaml", (), tmp_path / "run" / "seed0", stages=True)
+    for stage in ("stage1_pseudo", "stage2_finetune"):
+        (job.folder / stage).mkdir(parents=True)
+        (job.folder / stage / "metrics.json").write_text('{"iteration": 0}\n')
+    for name in ("config.yaml", "env.txt", "log.txt", "model_final.pth"):
+        (job.folder / name).write_text("x")
+    (job.folder / "results.json").write_text('{"ap": 1.0}')
+
+    (folder,) = export_runs(Plan(tmp_path, {job.id: job}), tmp_path / "exported")
+
+    found = sorted(x.relative_to(folder).as_posix() for x in folder.rglob("metrics.json"))
+    assert found == ["stage1_pseudo/metrics.json", "stage2_finetune/metrics.json"]

@@ -17,7 +17,7 @@ PLAN: dict[str, Any] = {
     "seeds": [0, 1],
     "runs": [
         {"name": "teacher", "config": "teacher.yaml", "seeds": [0]},
-        {"name": "alone"},
+        {"name": "alone", "stages": True},
         {
             "name": "distilled",
             "opts": ["DISTILL.TEACHER.WEIGHTS", "{output}/teacher/seed0/model_final.pth"],
@@ -45,6 +45,7 @@ def test_runs_take_the_defaults_and_fill_in_output_and_seed(tmp_path: Path) -> N
         "teacher/seed0",
         *(f"{name}/seed{seed}" for name in ("alone", "distilled", "longer") for seed in (0, 1)),
     ]
+    assert plan.jobs["alone/seed0"].stages and not plan.jobs["distilled/seed0"].stages
     longer = plan.jobs["longer/seed1"]
     assert longer.config == "common.yaml"
     assert longer.folder == Path("out/longer/seed1")

@@ -12,10 +12,12 @@ from distill.experiments.plan import Job, Plan
 from distill.experiments.run_state import (
     differences,
     iterations_done,
+    iterations_wanted,
     job_config,
     put_aside,
     read_results,
     record_needs,
+    training_arguments,
 )
 
 CONFIG = str(Path(__file__).parents[2] / "configs" / "digits" / "faster_rcnn_student.yaml")
@@ -101,3 +103,31 @@ def test_putting_aside_keeps_one_older_run(plan: Plan) -> None:
         aside = put_aside(student)
     assert (aside / "log.txt").read_text() == "newer"
     assert not student.folder.exists()
+
+
+def _staged(folder: Path) -> Job:
+    data = ("DATASETS.PSEUDO", "('p.json',)", "SOLVER.MAX_ITER", "6")
+    opts = (*data, "DISTILL.FINETUNE.MAX_ITER", "2")
+    return Job("staged", 0, CONFIG, opts, folder, stages=True)
+
+
+def test_a_run_of_two_stages_is_started_and_counted_as_one(tmp_path: Path) -> None:
+    job = _staged(tmp_path)
+    assert "--stages" in training_arguments(job)
+    assert "--stages" not in training_arguments(dataclasses.replace(job, stages=False))
+    assert iterations_wanted(job, job_config(job)) == 8
+    assert iterations_done(job) == 0
+    for stage, last in (("stage1_pseudo", 5), ("stage2_finetune", 0)):
+        (tmp_path / stage).mkdir()
+        (tmp_path / stage / "metrics.json").write_text(json.dumps({"iteration": last}) + "\n")
+    assert iterations_done(job) == 7
+
+
+def test_a_changed_config_is_noticed_in_the_first_stage_already(tmp_path: Path) -> None:
+    job = _staged(tmp_path)
+    (tmp_path / "config.yaml").write_text(job_config(job).dump())
+    (tmp_path / "stage1_pseudo").mkdir()
+    (tmp_path / "stage1_pseudo" / "last_checkpoint").write_text("model_0000001.pth")
+    longer = dataclasses.replace(job, opts=(*job.opts, "DISTILL.FINETUNE.MAX_ITER", "4"))
+    (found,) = differences(Plan(tmp_path, {job.id: longer}), longer, job_config(longer))
+    assert found == "DISTILL.FINETUNE.MAX_ITER was 2 and is 4"
