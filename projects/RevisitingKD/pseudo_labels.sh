@@ -32,8 +32,12 @@ label train_5to9 faster_rcnn_teacher teacher_5to9 digits_train \
 # On the very images whose labels are completed.
 label half_5to9 faster_rcnn_teacher teacher_5to9 digits_train_0to4 \
     --classes 5 6 7 8 9 --opts MODEL.ROI_HEADS.NUM_CLASSES 5
+# Thresholds per class, chosen on the labels of digits_val.
+label val faster_rcnn_teacher teacher digits_val --force
 
 pseudo="$output/pseudo"
+pseudo_label calibrate --pseudo "$pseudo/val/pseudo.json" --labels digits_val \
+    --output "$pseudo/thresholds.json"
 for method in nms wbf; do
     pseudo_label merge "$pseudo/train/pseudo.json" "$pseudo/train_retinanet/pseudo.json" \
         --method $method --output "$pseudo/two_teachers_$method.json"
