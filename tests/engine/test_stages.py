@@ -153,6 +153,15 @@ def test_a_run_killed_on_either_side_of_the_border_resumes_to_the_same_weights(
     assert [key for key in expected if not torch.equal(mine[key], expected[key])] == []
 
 
+def test_two_processes_go_through_both_stages_together(tiny_coco, whole, tmp_path):
+    pseudo = str(whole.parent / "pseudo.json")
+    processes = ("--num-gpus", "0", "--num-processes", "2")
+    _run(tiny_coco, *processes, *_arguments(tiny_coco, pseudo, tmp_path / "run"))
+    results = json.loads((tmp_path / "run" / "results.json").read_text())
+    assert [x["iterations"] for x in results["stages"].values()] == [4, 3]
+    assert _weights(tmp_path / "run").keys() == _weights(whole).keys()
+
+
 def test_a_new_first_stage_forgets_what_followed_from_another(tiny_coco, tmp_path):
     cfg = _config(tiny_coco, "p.json", tmp_path)
     stale = tmp_path / "stage2_finetune"
