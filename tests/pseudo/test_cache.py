@@ -4,39 +4,25 @@ import json
 
 import numpy as np
 import pytest
+from three_images import RECORDS, three_boxes
 
 from distill.pseudo.cache import load_pseudo_labels, save_pseudo_labels
-from distill.pseudo.labels import PseudoLabels
-
-_RECORDS = [
-    {"file_name": f"/data/{name}.png", "image_id": 7 + i, "height": 20, "width": 30}
-    for i, name in enumerate("abc")
-]
-
-
-def _labels() -> PseudoLabels:
-    return PseudoLabels(
-        np.array([0, 0, 2]),
-        np.array([[1.0, 2.0, 5.5, 9.25], [0.0, 0.0, 30.0, 20.0], [3.0, 4.0, 6.0, 8.0]]),
-        np.array([0.9, 0.4, 0.6]),
-        np.array([1, 0, 1]),
-    )
 
 
 def _saved(folder, key="k"):
     path = folder / "boxes.json"
-    save_pseudo_labels(path, _labels(), _RECORDS, ("ant", "bee"), {"key": key})
+    save_pseudo_labels(path, three_boxes(), RECORDS, ("ant", "bee"), {"key": key})
     return path
 
 
 def test_a_score_at_the_threshold_is_not_above_it():
-    assert _labels().above(0.6).scores.tolist() == [0.9]
+    assert three_boxes().above(0.6).scores.tolist() == [0.9]
 
 
 def test_boxes_come_back_from_the_disk(tmp_path):
-    read = load_pseudo_labels(_saved(tmp_path), _RECORDS, "k")
+    read = load_pseudo_labels(_saved(tmp_path), RECORDS, "k")
     for name in ("image", "boxes", "scores", "classes"):
-        np.testing.assert_allclose(getattr(read, name), getattr(_labels(), name))
+        np.testing.assert_allclose(getattr(read, name), getattr(three_boxes(), name))
     assert read.counts(3).tolist() == [2, 0, 1]
 
 
@@ -69,11 +55,11 @@ def test_a_damaged_file_is_refused(tmp_path, damage):
     text = json.dumps(content)
     path.write_text({"truncated": text[:200], "empty": "[]"}.get(damage, text))
     with pytest.raises(ValueError, match="boxes.json"):
-        load_pseudo_labels(path, _RECORDS, "k")
+        load_pseudo_labels(path, RECORDS, "k")
 
 
 def test_a_dataset_without_any_box_is_kept_too(tmp_path):
     path = tmp_path / "none.json"
-    save_pseudo_labels(path, _labels().above(1.0), _RECORDS, ("ant",), {"key": "k"})
-    read = load_pseudo_labels(path, _RECORDS, "k")
+    save_pseudo_labels(path, three_boxes().above(1.0), RECORDS, ("ant",), {"key": "k"})
+    read = load_pseudo_labels(path, RECORDS, "k")
     assert len(read) == 0 and read.boxes.shape == (0, 4)

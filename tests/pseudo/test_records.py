@@ -8,6 +8,7 @@ from detectron2.config import CfgNode, get_cfg
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.structures import BoxMode
 from PIL import Image
+from three_images import RECORDS, three_boxes
 
 from distill.config import add_distill_config
 from distill.pseudo.file import PseudoFile
@@ -139,26 +140,11 @@ def test_missing_images_are_named_before_training(tmp_path):
         load_pseudo_records(_config(), name)
 
 
-_RECORDS = [
-    {"file_name": f"/data/{name}.png", "image_id": 7 + i, "height": 20, "width": 30}
-    for i, name in enumerate("abc")
-]
-
-
-def _labels() -> PseudoLabels:
-    return PseudoLabels(
-        np.array([0, 0, 2]),
-        np.array([[1.0, 2.0, 5.5, 9.25], [0.0, 0.0, 30.0, 20.0], [3.0, 4.0, 6.0, 8.0]]),
-        np.array([0.9, 0.4, 0.6]),
-        np.array([1, 0, 1]),
-    )
-
-
 def test_boxes_become_annotations_and_images_without_are_left_out():
-    records = [{**record, "annotations": [{"bbox": "the truth"}]} for record in _RECORDS]
-    first, third = pseudo_records(records, _labels().above(0.5))
+    records = [{**record, "annotations": [{"bbox": "the truth"}]} for record in RECORDS]
+    first, third = pseudo_records(records, three_boxes().above(0.5))
     assert first == {
-        **_RECORDS[0],
+        **RECORDS[0],
         "pseudo": True,
         "annotations": [
             {
@@ -173,6 +159,6 @@ def test_boxes_become_annotations_and_images_without_are_left_out():
 
 
 def test_for_a_teacher_that_sees_them_in_training_all_images_come_without_boxes():
-    records = [{**record, "annotations": [{"bbox": "the truth"}]} for record in _RECORDS]
-    expected = [{**record, "annotations": [], "pseudo": True} for record in _RECORDS]
+    records = [{**record, "annotations": [{"bbox": "the truth"}]} for record in RECORDS]
+    expected = [{**record, "annotations": [], "pseudo": True} for record in RECORDS]
     assert pseudo_records(records) == expected
