@@ -1,5 +1,7 @@
 #!/usr/bin/env python
-"""Measures time and memory of a training step: student alone, teacher, distilled student.
+"""Measures time and memory of training steps, and the throughput of labelling.
+
+A step is one of the student alone, of the teacher or of the distilled student.
 
 Random weights and images: run it from the repository's root, it needs no data. Examples:
 
@@ -16,10 +18,19 @@ import dataclasses
 import json
 import platform
 from pathlib import Path
+from typing import Any
 
 import torch
 
-from distill.benchmark import CLOCKS, PAIRS, format_result, measure_pair
+from distill.benchmark import (
+    CLOCKS,
+    LABELING,
+    PAIRS,
+    format_labeling,
+    format_result,
+    measure_labeling,
+    measure_pair,
+)
 from distill.engine import exit_with
 
 
@@ -28,7 +39,7 @@ def parser() -> argparse.ArgumentParser:
     result = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    result.add_argument("--pair", choices=[*PAIRS, "all"], default="all")
+    result.add_argument("--pair", choices=[*PAIRS, LABELING, "all"], default="all")
     result.add_argument("--rounds", type=int, help="measured rounds, instead of the pair's")
     result.add_argument("--threads", type=int, default=torch.get_num_threads())
     result.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
@@ -60,30 +71,41 @@ def image_size(text: str) -> tuple[int, int]:
     return int(sides[0]), int(sides[-1])
 
 
+def measure(name: str, args: argparse.Namespace) -> tuple[dict[str, Any], str]:
+    """Measures one pair, or labelling; returns the result and its wording.
+
+    Raises:
+        ValueError, FileNotFoundError: if a config or an override is wrong.
+    """
+    common = {"rounds": args.rounds, "device": args.device, "clock": args.clock}
+    changes = {"image_size": args.image_size, "batch_size": args.batch_size}
+    if name == LABELING:
+        result = measure_labeling(**common, **changes)
+        return result, format_labeling(result)
+    changes = {key: value for key, value in changes.items() if value}
+    overrides = (*PAIRS[name].overrides, *args.opts)
+    result = measure_pair(
+        name,
+        dataclasses.replace(PAIRS[name], overrides=overrides, **changes),
+        **common,
+        threads=args.threads,
+        memory=args.memory,
+        breakdown=args.breakdown,
+    )
+    return result, format_result(result)
+
+
 def main(args: argparse.Namespace) -> None:
     """Measures the pairs one by one and prints each as it is done."""
     torch.set_num_threads(args.threads)
-    changes = {"image_size": args.image_size, "batch_size": args.batch_size}
-    changes = {key: value for key, value in changes.items() if value}
     results = []
-    for name in PAIRS if args.pair == "all" else [args.pair]:
-        overrides = (*PAIRS[name].overrides, *args.opts)
-        pair = dataclasses.replace(PAIRS[name], overrides=overrides, **changes)
+    for name in [*PAIRS, LABELING] if args.pair == "all" else [args.pair]:
         try:
-            result = measure_pair(
-                name,
-                pair,
-                rounds=args.rounds,
-                device=args.device,
-                threads=args.threads,
-                clock=args.clock,
-                memory=args.memory,
-                breakdown=args.breakdown,
-            )
+            result, text = measure(name, args)
         except (ValueError, FileNotFoundError) as error:
             exit_with(error)
         results.append(result)
-        print(format_result(result), end="\n\n", flush=True)
+        print(text, end="\n\n", flush=True)
     if args.json:
         report = {
             "device": torch.cuda.get_device_name() if args.device != "cpu" else "cpu",

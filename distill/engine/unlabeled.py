@@ -5,13 +5,11 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from detectron2.config import CfgNode
-from detectron2.data import DatasetCatalog, MetadataCatalog
-from detectron2.data.datasets import load_coco_json
+from detectron2.data import DatasetCatalog
 from detectron2.utils import comm
 from tabulate import tabulate
 
@@ -21,6 +19,7 @@ from distill.data.unlabeled_config import check_unlabeled_config
 from distill.engine.pseudo_labeling import LabeledDataset, label_datasets
 from distill.pseudo.quality import precision_recall
 from distill.pseudo.records import pseudo_records
+from distill.pseudo.truth import true_annotations
 
 __all__ = ["unlabeled_records"]
 
@@ -75,7 +74,7 @@ def _report(cfg: CfgNode, name: str, records: Sequence[Record], labeled: Labeled
     kept = labeled.labels.above(threshold)
     used = int((kept.counts(len(records)) > 0).sum())
     scores, edges = np.histogram(labeled.labels.scores, bins=10, range=(0, 1))
-    truth = _truth(name, records, class_names(cfg))
+    truth = true_annotations(name, records, class_names(cfg))
     precision, recall = (None, None) if truth is None else precision_recall(kept, truth)
     report = {
         "dataset": name,
@@ -105,33 +104,3 @@ def _report(cfg: CfgNode, name: str, records: Sequence[Record], labeled: Labeled
 
 def _percent(share: float | None) -> str:
     return "unknown" if share is None else f"{100 * share:.1f} %"
-
-
-def _truth(
-    name: str, records: Sequence[Record], wanted: Sequence[str]
-) -> list[list[dict[str, Any]]] | None:
-    """The annotations of every image in the student's classes; None where they are not known.
-
-    They are the dataset's own, or those of the file that its metadata calls `labels_json`.
-    """
-    metadata = MetadataCatalog.get(name)
-    labels_json = metadata.get("labels_json")
-    if labels_json and Path(labels_json).is_file():
-        known = load_coco_json(labels_json, metadata.image_root, name)
-        by_image = {x["image_id"]: x["annotations"] for x in known}
-        truth = [by_image.get(record["image_id"], []) for record in records]
-    else:
-        truth = [record.get("annotations", []) for record in records]
-    if not any(truth):
-        return None
-    own = metadata.get("thing_classes")
-    if not own or not wanted:
-        return truth
-    return [
-        [
-            {**x, "category_id": wanted.index(own[x["category_id"]])}
-            for x in found
-            if own[x["category_id"]] in wanted
-        ]
-        for found in truth
-    ]

@@ -185,7 +185,7 @@ def _dump(value: Any) -> bytes:
     return json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
 
 
-@functools.lru_cache(maxsize=1024, typed=True)
+@functools.lru_cache(maxsize=16, typed=True)
 def _quoted(value: int | str) -> str:
     return json.dumps(value, ensure_ascii=False)
 
@@ -195,7 +195,9 @@ def _box_text(number: int, box: dict[str, Any]) -> bytes:
     x, y, width, height = box["bbox"]
     area, score = box["area"], box["score"]
     if not math.isfinite(x + y + area + score):
-        raise ValueError(f"Box {number} of image {box['image_id']!r} is not finite.")
+        raise ValueError(
+            f"Box {number} of image {box['image_id']!r} is not finite, and so not JSON compliant."
+        )
     return (
         f'{{"id": {number}, "image_id": {_quoted(box["image_id"])}, '
         f'"category_id": {box["category_id"]}, "bbox": [{x}, {y}, {width}, {height}], '
@@ -265,7 +267,7 @@ def _place(numbers: dict[Any, int], annotation: dict[str, Any], key: str) -> int
 
 def _box(annotation: dict[str, Any]) -> tuple[float, ...]:
     box = tuple(float(x) for x in annotation["bbox"])
-    if len(box) != 4 or not np.isfinite(box).all() or min(box[2:]) < 0:
+    if len(box) != 4 or not all(map(math.isfinite, box)) or min(box[2:]) < 0:
         raise ValueError(
             f"box {annotation['id']!r} has the bbox {annotation['bbox']}: it must be x, y, width "
             "and height, finite, the sizes not negative."

@@ -13,7 +13,7 @@ import pytest
 import torch
 import torch.multiprocessing
 from detectron2.config import CfgNode
-from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.data import DatasetCatalog
 from detectron2.modeling import build_model
 
 from distill.engine import Trainer, build_config, training_parser, unlabeled
@@ -151,39 +151,6 @@ def test_the_report_counts_the_boxes_and_compares_them_with_the_truth(root, tmp_
     (message,) = [x.getMessage() for x in caplog.records if x.name == unlabeled.__name__]
     assert message.startswith("tiny_test: ") and "Precision" in message and "0.0-0.1" in message
     assert all(x["pseudo"] for x in records)
-
-
-@pytest.fixture
-def hidden(tmp_path):
-    """A dataset whose labels are in a file of their own, in two classes."""
-    box = {"id": 1, "image_id": 1, "category_id": 5, "bbox": [2, 2, 4, 4], "area": 16, "iscrowd": 0}
-    labels = {
-        "images": [{"id": 1, "file_name": "a.png", "width": 8, "height": 8}],
-        "annotations": [box],
-        "categories": [{"id": 3, "name": "ant"}, {"id": 5, "name": "bee"}],
-    }
-    (tmp_path / "labels.json").write_text(json.dumps(labels))
-    name = "unlabeled_hidden"
-    record = {"file_name": "a.png", "image_id": 1, "width": 8, "height": 8, "annotations": []}
-    DatasetCatalog.register(name, lambda: [record])
-    MetadataCatalog.get(name).set(
-        labels_json=str(tmp_path / "labels.json"), image_root="", thing_classes=["ant", "bee"]
-    )
-    yield name
-    DatasetCatalog.remove(name)
-    MetadataCatalog.remove(name)
-
-
-def test_hidden_labels_are_read_in_the_student_s_classes(hidden):
-    records = DatasetCatalog.get(hidden)
-    ((box,),) = unlabeled._truth(hidden, records, ("bee", "cow", "ant"))
-    assert box["category_id"] == 0 and box["bbox"] == [2, 2, 4, 4]
-    assert unlabeled._truth(hidden, records, ("ant",)) == [[]]
-
-
-def test_without_annotations_there_is_no_truth():
-    records = [{"image_id": 1, "annotations": []}]
-    assert unlabeled._truth("unlabeled_without_truth", records, ("ant",)) is None
 
 
 def test_nothing_above_the_threshold_is_refused(root, tmp_path):

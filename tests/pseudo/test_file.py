@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from distill.pseudo.file import HUMAN, PseudoFile, annotation, write_pseudo_file
+from distill.pseudo.file import HUMAN, PseudoFile, annotation, annotations, write_pseudo_file
 from distill.pseudo.labels import PseudoLabels
 
 _IMAGES = [
@@ -217,3 +217,21 @@ def _saved(file: PseudoFile, folder: Path) -> Path:
     path = folder / "pseudo.json"
     file.save(path)
     return path
+
+
+def test_many_boxes_are_made_like_one():
+    rng = np.random.default_rng(0)
+    corners = rng.uniform(0, 300, (20, 4)).round(2)
+    rows = np.concatenate([corners, rng.uniform(0, 1, (20, 1)), rng.integers(0, 9, (20, 1))], 1)
+    single = [annotation(5, int(row[5]), row[:4].tolist(), row[4].item(), "ssd") for row in rows]
+    assert annotations(5, rows, "ssd") == single
+    assert annotations(5, rows[:0], "ssd") == []
+
+
+def test_a_box_is_written_as_json_writes_it(tmp_path):
+    rows = np.array([[0, 0.5, 1e-2, 100_000, 1e-5, 0], [1, 2, 3, 4, 1, 1]])
+    boxes = [*annotations("蜂\n", rows, 'a "b" \\ ü'), annotation(1, 0, (0, 0, 1, 1), 0.5, "ssd")]
+    write_pseudo_file(tmp_path / "x.json", {}, [], ("a", "b"), boxes)
+    lines = (tmp_path / "x.json").read_text(encoding="utf-8").splitlines()[-3:]
+    expected = [json.dumps({"id": i, **x}, ensure_ascii=False) for i, x in enumerate(boxes, 1)]
+    assert [line.removesuffix(",").removesuffix("]}") for line in lines] == expected
