@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import pickle
 import re
@@ -17,7 +18,13 @@ import torch
 from detectron2.checkpoint import DetectionCheckpointer
 from torch import nn
 
-__all__ = ["CheckpointError", "SafeCheckpointer", "atomic_write", "remove_stale_files"]
+__all__ = [
+    "CheckpointError",
+    "SafeCheckpointer",
+    "atomic_write",
+    "file_digest",
+    "remove_stale_files",
+]
 
 _STALE_PATTERN = ".*.unfinished"
 _LAST = "last_checkpoint"
@@ -151,6 +158,15 @@ class SafeCheckpointer(DetectionCheckpointer):
         unexpected = self.incompatible.unexpected_keys
         unexpected[:] = [key for key in unexpected if not key.startswith("distill.")]
         return self.incompatible
+
+
+def file_digest(path: str | Path) -> str:
+    """SHA-256 of a file's bytes, in hexadecimal; the file need not fit into memory."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as stream:
+        while block := stream.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 def atomic_write(path: Path, write: Callable[[IO[bytes]], Any]) -> None:

@@ -13,7 +13,7 @@ import torch
 from detectron2.checkpoint import DetectionCheckpointer
 from torch import nn
 
-from distill.checkpoint import CheckpointError, SafeCheckpointer, remove_stale_files
+from distill.checkpoint import CheckpointError, SafeCheckpointer, file_digest, remove_stale_files
 
 
 class _Bomb:
@@ -196,3 +196,10 @@ def test_leftovers_of_killed_writers_are_removed_and_nothing_else(tmp_path):
 def test_a_checkpointer_that_does_not_write_leaves_no_file(model, tmp_path):
     SafeCheckpointer(model, str(tmp_path), save_to_disk=False).save("a")
     assert not list(tmp_path.iterdir())
+
+
+def test_a_file_s_digest_is_the_sha256_of_its_bytes(tmp_path):
+    (tmp_path / "abc").write_bytes(b"abc")
+    # FIPS 180-2, appendix B.1.
+    expected = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    assert file_digest(tmp_path / "abc") == expected

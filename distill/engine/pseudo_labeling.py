@@ -17,6 +17,7 @@ from detectron2.data import build_detection_test_loader
 from detectron2.evaluation import DatasetEvaluator, inference_on_dataset
 from detectron2.utils import comm
 
+from distill.checkpoint import file_digest
 from distill.classes import class_names, num_classes
 from distill.data.loader import build_mapper
 from distill.data.unlabeled_config import SCORE_FLOOR
@@ -130,7 +131,7 @@ def _keys(cfg: CfgNode, datasets: Mapping[str, Sequence[Record]]) -> dict[str, s
         "input": teacher.INPUT.dump(),
         "detections": teacher.TEST.DETECTIONS_PER_IMAGE,
         "precision": cfg.DISTILL.TEACHER.PRECISION,
-        "weights": _digest(local_weights(weights)) if weights else "",
+        "weights": file_digest(local_weights(weights)) if weights else "",
         "teacher_classes": list(cfg.DISTILL.TEACHER.CLASSES) or class_names(teacher),
         "student_classes": class_names(cfg),
         "floor": SCORE_FLOOR,
@@ -144,14 +145,6 @@ def _keys(cfg: CfgNode, datasets: Mapping[str, Sequence[Record]]) -> dict[str, s
         text = json.dumps({**common, "dataset": name, "images": images}, sort_keys=True)
         keys[name] = hashlib.sha256(text.encode()).hexdigest()
     return keys
-
-
-def _digest(path: str) -> str:
-    digest = hashlib.sha256()
-    with open(path, "rb") as stream:
-        while block := stream.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def _detect(

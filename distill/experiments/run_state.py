@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import shutil
@@ -12,6 +11,7 @@ from typing import Any
 import yaml
 from detectron2.config import CfgNode, get_cfg
 
+from distill.checkpoint import file_digest
 from distill.config import add_distill_config
 from distill.engine.results import RESULTS_FILE
 from distill.engine.setup import build_config, training_parser
@@ -93,14 +93,14 @@ def differences(plan: Plan, job: Job, cfg: CfgNode) -> list[str]:
         recorded = json.loads((folder / _NEEDS_FILE).read_text(encoding="utf-8"))
         for need in job.needs:
             path = plan.jobs[need].folder / WEIGHTS_FILE
-            if need in recorded and path.exists() and recorded[need] != _digest(path):
+            if need in recorded and path.exists() and recorded[need] != file_digest(path):
                 found.append(f"{need} was trained anew")
     return found
 
 
 def record_needs(plan: Plan, job: Job) -> None:
     """Notes in the job's folder which weights it starts from."""
-    digests = {need: _digest(plan.jobs[need].folder / WEIGHTS_FILE) for need in job.needs}
+    digests = {need: file_digest(plan.jobs[need].folder / WEIGHTS_FILE) for need in job.needs}
     text = json.dumps(digests, indent=2) + "\n"
     (job.folder / _NEEDS_FILE).write_text(text, encoding="utf-8")
 
@@ -153,7 +153,3 @@ def _flat(node: dict[str, Any], prefix: str = "") -> dict[str, Any]:
         else:
             flat[prefix + key] = value
     return flat
-
-
-def _digest(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -12,7 +12,7 @@ from typing import Any
 
 from detectron2.config import CfgNode
 
-from distill.checkpoint import atomic_write
+from distill.checkpoint import atomic_write, file_digest
 from distill.classes import class_names
 from distill.pseudo.detector import Detector, build_detector, detector_config
 from distill.pseudo.evaluation_sets import refuse_evaluation_images
@@ -244,7 +244,7 @@ def plan_job(
         cfg=cfg,
         config_file=config_file,
         weights=file,
-        weights_sha256=_file_digest(file),
+        weights_sha256=file_digest(file),
         class_names=names,
         listing=listing,
         batch_size=batch_size,
@@ -269,14 +269,6 @@ def _config_digest(cfg: CfgNode) -> str:
     cfg.MODEL.DEVICE = cfg.MODEL.WEIGHTS = ""
     parts = [cfg.MODEL.dump(), cfg.INPUT.dump(), cfg.TEST.AUG.dump(), cfg.TEST.DETECTIONS_PER_IMAGE]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
-
-
-def _file_digest(path: str) -> str:
-    digest = hashlib.sha256()
-    with open(path, "rb") as stream:
-        while block := stream.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def _plain(thresholds: Thresholds | None) -> dict[str, Any]:
