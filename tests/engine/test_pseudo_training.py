@@ -10,6 +10,7 @@ import torch
 from detectron2.config import CfgNode
 
 from distill.engine import Trainer, build_config, training_parser
+from distill.pseudo.registration import register_json_dataset
 
 
 def _pseudo_file(root: Path, folder: Path) -> str:
@@ -70,3 +71,18 @@ def test_a_student_of_another_number_of_classes_is_refused(tiny_coco, tmp_path):
     option = ("MODEL.ROI_HEADS.NUM_CLASSES", "7")
     with pytest.raises(ValueError, match="predicts 7 classes, but its dataset has 80"):
         Trainer(_config(tiny_coco, tmp_path, *option, pseudo=pseudo))
+
+
+def test_a_json_file_is_evaluated_on_like_any_dataset(tiny_coco, tmp_path):
+    file = Path(_pseudo_file(tiny_coco, tmp_path))
+    name = f"{file}@{tiny_coco / 'coco' / 'train2017'}"
+    cfg = _config(tiny_coco, tmp_path / "run", pseudo=str(file))
+    cfg.defrost()
+    cfg.DATASETS.TEST = (name,)
+    (tmp_path / "run").mkdir()
+    register_json_dataset(name)
+    trainer = Trainer(cfg)
+    results = trainer.test(cfg, trainer.student)
+    assert 0 <= results["bbox"]["AP"] <= 100
+    assert (tmp_path / "run" / "inference" / "pseudo" / "coco_instances_results.json").exists()
+    assert file.is_file()
