@@ -81,7 +81,7 @@ def test_the_aliases_map_coco_to_every_class_of_voc() -> None:
     from detectron2.data.datasets.builtin_meta import COCO_CATEGORIES
     from detectron2.data.datasets.pascal_voc import CLASS_NAMES
 
-    aliases = yaml.safe_load((_FOLDER / "configs" / "voc_aliases.yaml").read_text())
+    aliases = yaml.safe_load((_FOLDER / "voc_aliases.yaml").read_text())
     coco = {x["name"] for x in COCO_CATEGORIES if x["isthing"]}
     renamed = {voc for voc, names in aliases.items() if set(names) <= coco}
     assert renamed | coco >= set(CLASS_NAMES)
