@@ -99,7 +99,7 @@ def _read(path: Path, records: Sequence[Record], key: str) -> PseudoLabels | Non
     except FileNotFoundError:
         return None
     except ValueError as error:
-        _logger.warning("%s: the teacher labels its images anew.", error)
+        _logger.warning("%s: the teacher labels its images anew.", str(error).rstrip("."))
         return None
     _logger.info("The teacher's boxes are read from %s.", path)
     return labels
