@@ -14,7 +14,7 @@ from detectron2.modeling.meta_arch.dense_detector import permute_to_N_HWA_K
 from torch import Tensor, nn
 
 from distill.batch_context import extend
-from distill.ignore_regions import add_ignore_regions, centers_inside
+from distill.ignore_regions import add_ignore_regions
 from distill.signals import record_student
 
 K = tiny.NUM_CLASSES
@@ -108,23 +108,6 @@ def dense_step(model: nn.Module, inputs: list[dict]) -> tuple[Tensor, Tensor, Te
     table = torch.cat([permute_to_N_HWA_K(x, channels) for x in gradients], dim=1)
     anchors = torch.cat([x.reshape(-1, 4) for x in seen.dense().anchors])
     return seen.anchor_labels, table, anchors
-
-
-def test_a_box_lies_in_a_region_if_its_centre_does() -> None:
-    regions = torch.tensor([[10.0, 10, 20, 30], [0, 0, 0, 0], [40, 40, 50, 40]])
-    boxes = torch.tensor(
-        [
-            [5.0, 15, 16, 25],
-            [5, 15, 14, 25],
-            [0, 0, 30, 40],
-            [15, 15, 25, 25],
-            [-5, -5, 5, 5],
-            [40, 35, 50, 45],
-        ]
-    )
-    inside = [True, False, True, False, False, False]
-    assert centers_inside(boxes, regions).tolist() == inside
-    assert centers_inside(boxes, regions[:0]).tolist() == [False] * 6
 
 
 @pytest.mark.parametrize("name", DENSE)
