@@ -24,6 +24,7 @@ from distill.data.unlabeled_config import SCORE_FLOOR
 from distill.engine.teacher_evaluation import TeacherInStudentClasses
 from distill.pseudo.cache import load_pseudo_labels, save_pseudo_labels
 from distill.pseudo.labels import PseudoLabels
+from distill.pseudo.registration import file_stem
 from distill.seeding import seeded
 from distill.teacher import FrozenTeacher
 from distill.teacher_source import build_teacher_config, local_weights
@@ -69,7 +70,7 @@ def label_datasets(
     # All ranks look for the teacher's files, so that all stop where they are missing.
     keys = _keys(cfg, datasets)
     folder = Path(cfg.DISTILL.UNLABELED.CACHE_DIR or os.path.join(cfg.OUTPUT_DIR, "pseudo_boxes"))
-    paths = {name: folder / f"{name}-{key[:16]}.json" for name, key in keys.items()}
+    paths = {name: folder / f"{file_stem(name)}-{key[:16]}.json" for name, key in keys.items()}
     found: dict[str, PseudoLabels | None] = dict.fromkeys(datasets)
     if comm.is_main_process():
         found = {n: _read(paths[n], records, keys[n]) for n, records in datasets.items()}

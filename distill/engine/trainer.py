@@ -33,7 +33,7 @@ from distill.engine.solver import build_lr_scheduler, build_optimizer
 from distill.engine.teacher_evaluation import TeacherInStudentClasses, teacher_test_config
 from distill.engine.unlabeled import unlabeled_records
 from distill.ignore_regions import add_ignore_regions
-from distill.pseudo.registration import is_json_dataset, json_path
+from distill.pseudo.registration import file_stem
 from distill.seeding import Stream, derive_seed, seed_all
 from distill.teacher import FrozenTeacher
 
@@ -189,9 +189,7 @@ class Trainer(DefaultTrainer):
     @classmethod
     def build_evaluator(cls, cfg: CfgNode, dataset_name: str) -> DatasetEvaluator:
         """Builds a dataset's evaluator, which writes below OUTPUT_DIR/inference."""
-        # A path as a name would lead out of OUTPUT_DIR.
-        name = json_path(dataset_name).stem if is_json_dataset(dataset_name) else dataset_name
-        folder = os.path.join(cfg.OUTPUT_DIR, "inference", name)
+        folder = os.path.join(cfg.OUTPUT_DIR, "inference", file_stem(dataset_name))
         return build_evaluator(cfg, dataset_name, folder)
 
     def state_dict(self) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from detectron2.data.datasets import load_coco_json
 
 from distill.pseudo.file import PseudoFile
 
-__all__ = ["image_root", "is_json_dataset", "json_path", "register_json_dataset"]
+__all__ = ["file_stem", "image_root", "is_json_dataset", "json_path", "register_json_dataset"]
 
 _MARK = ".json@"
 
@@ -25,6 +25,11 @@ def is_json_dataset(name: str) -> bool:
 def json_path(name: str) -> Path:
     """The file of a name FILE.json or FILE.json@FOLDER."""
     return Path(_split(name)[0])
+
+
+def file_stem(name: str) -> str:
+    """A dataset's name as part of a file's name; of a path its last part, without the suffix."""
+    return json_path(name).stem if is_json_dataset(name) else name
 
 
 def register_json_dataset(name: str) -> PseudoFile:

@@ -196,3 +196,12 @@ def test_two_processes_share_the_labelling_and_have_the_same_boxes(tmp_path):
         found = np.load(tmp_path / f"{rank}.npz")
         np.testing.assert_array_equal(found["image"], alone.image)
         np.testing.assert_array_equal(found["boxes"], alone.boxes)
+
+
+@pytest.mark.usefixtures("tiny_coco")
+def test_a_dataset_whose_name_is_a_path_is_cached_in_the_folder_too(tmp_path):
+    cfg = _config(tmp_path)
+    name = str(tmp_path / "elsewhere" / "images.json")
+    path = label_datasets(cfg, {name: DatasetCatalog.get(_NAME)})[name].path
+    assert path.parent == tmp_path / "run" / "pseudo_boxes"
+    assert path.name.startswith("images-") and path.is_file()

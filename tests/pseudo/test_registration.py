@@ -8,7 +8,7 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.structures import BoxMode
 
 from distill.data import check_datasets
-from distill.pseudo.registration import is_json_dataset, json_path, register_json_dataset
+from distill.pseudo.registration import file_stem, is_json_dataset, json_path, register_json_dataset
 
 
 def _write(folder: Path, **info: object) -> Path:
@@ -28,6 +28,7 @@ def test_a_path_and_a_folder_make_a_name():
     assert is_json_dataset("x.json") and is_json_dataset("a/x.json@/data/b@c")
     assert not is_json_dataset("coco_2017_train")
     assert json_path("a/x.json@/data/b@c") == Path("a/x.json") == json_path("a/x.json")
+    assert [file_stem(x) for x in ("/a/x.json@/b", "coco_2017_train")] == ["x", "coco_2017_train"]
 
 
 def test_a_file_is_a_dataset_of_detectron2(tmp_path):
