@@ -20,6 +20,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from torch.utils.data import Dataset
 
 from distill.data import check_datasets
+from distill.pseudo.sources import common_root
 
 __all__ = ["ImageListing", "MappedImages", "printable", "read_image"]
 
@@ -83,7 +84,7 @@ class ImageListing(Sequence):
         records = DatasetCatalog.get(name)
         if not len(records):
             raise ValueError(f"--dataset {name} holds no image: check its files.")
-        root = _root_of(records, MetadataCatalog.get(name).get("image_root"))
+        root = common_root(records, MetadataCatalog.get(name).get("image_root"))
         ids = [_plain(x.get("image_id", number)) for number, x in enumerate(records, start=1)]
         if len(set(ids)) < len(ids):
             raise ValueError(f"--dataset {name} has images that share an image_id: correct it.")
@@ -177,16 +178,6 @@ def _files_below(root: str) -> Iterator[str]:
     for folder, _, names in os.walk(root):
         below = Path(folder).relative_to(root)
         yield from ((below / name).as_posix() for name in names)
-
-
-def _root_of(records: Sequence[dict[str, Any]], given: str | None) -> str:
-    """The metadata's folder if all images are below it, else the deepest one that all share."""
-    folders = {os.path.dirname(os.path.abspath(x["file_name"])) for x in records}
-    if given:
-        root = os.path.abspath(given)
-        if all(os.path.commonpath((root, folder)) == root for folder in folders):
-            return root
-    return os.path.commonpath(sorted(folders))
 
 
 def _plain(image_id: Any) -> int | str:

@@ -17,7 +17,7 @@ from distill.pseudo.file import HUMAN, PseudoFile
 from distill.pseudo.labels import PseudoLabels
 from distill.pseudo.registration import image_root, is_json_dataset, json_path
 
-__all__ = ["load_labels", "match_images"]
+__all__ = ["common_root", "load_labels", "match_images"]
 
 _CORNERS = 4
 
@@ -52,7 +52,7 @@ def load_labels(source: str, *, option: str = "--labels", crowds: bool = False) 
     if not records:
         raise ValueError(f"{option} has {source}, which holds no image: check its files.")
     try:
-        root = _image_root(records, metadata.get("image_root"))
+        root = common_root(records, metadata.get("image_root"))
         images = [_image(record, number, root) for number, record in enumerate(records, start=1)]
         labels = _labels(records, crowds)
     except KeyError as error:
@@ -106,7 +106,16 @@ def _root_of_json(source: str, file: PseudoFile) -> str:
     return os.path.abspath(json_path(source).parent / root) if root else ""
 
 
-def _image_root(records: Sequence[dict[str, Any]], known: str | None) -> str:
+def common_root(records: Sequence[dict[str, Any]], known: str | None) -> str:
+    """The folder that images' file names start from, absolute.
+
+    Args:
+        records: images in Detectron2's format.
+        known: the folder that the dataset's metadata name.
+
+    Returns:
+        That folder if all images are below it, else the deepest one that all share.
+    """
     folders = {os.path.dirname(os.path.abspath(record["file_name"])) for record in records}
     common = os.path.commonpath(folders)
     if known and os.path.commonpath([common, os.path.abspath(known)]) == os.path.abspath(known):
