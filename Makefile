@@ -41,7 +41,7 @@ format: setup  ## format and repair what can be repaired
 	$(RUN) -m ruff format .
 	$(RUN) -m ruff check --fix .
 
-bench: setup  ## time and memory of one training step, throughput of labelling
+bench: setup  ## time and memory of one training step, throughput of labeling
 	$(RUN) scripts/benchmark.py
 
 clean:  ## remove caches and build leftovers; the environment, output/ and datasets/ stay

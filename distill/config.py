@@ -11,8 +11,8 @@ from distill.modeling.fcos import add_fcos_config
 from distill.modeling.gfl.config import add_gfl_config
 from distill.modeling.slim import add_slim_config
 from distill.modeling.ssd.config import add_ssd_config
-from distill.pretraining.config import add_pretrain_config
-from distill.pseudo.config import add_pseudo_config
+from pretraining.config import add_pretrain_config
+from distill.data.pseudo.config import add_pseudo_config
 
 __all__ = ["add_distill_config", "student_config"]
 
@@ -34,7 +34,7 @@ def _schedule(name: str) -> CN:
 
 
 def _add_tadf(distill: CN) -> None:
-    """Task-adaptive regularisation, arXiv 2006.13108."""
+    """Task-adaptive regularization, arXiv 2006.13108."""
     tadf = distill.TADF = CN()
     # Factors of the three terms; 0 switches a term, and what it needs of the teacher, off.
     tadf.NECK_WEIGHT = 3.0
@@ -107,7 +107,7 @@ def _add_ida_det(distill: CN) -> None:
 def _add_dense(distill: CN) -> None:
     """Methods that compare the predictions of dense heads."""
     distill.DENSE = CN()
-    # Leave out anchors whose centre lies outside the image's true size, in the padding.
+    # Leave out anchors whose center lies outside the image's true size, in the padding.
     distill.DENSE.MASK_PADDING = True
 
     # Adaptive distillation (ADL, SAD), arXiv 1901.00366.
@@ -116,11 +116,11 @@ def _add_dense(distill: CN) -> None:
     # What the adaptive weight multiplies: half of the cross-entropy ("code"), or the divergence
     # ("paper").
     adl.FORM = "code"
-    # Weight (1 - exp(-(KL + BETA * H(q)))) ** GAMMA; the normaliser is the sum of q ** THETA.
+    # Weight (1 - exp(-(KL + BETA * H(q)))) ** GAMMA; the normalizer is the sum of q ** THETA.
     adl.GAMMA = 2.0
     adl.BETA = 1.0
     adl.THETA = 1.8
-    # "teacher" for that normaliser, or the number of the student's "positives".
+    # "teacher" for that normalizer, or the number of the student's "positives".
     adl.NORMALIZER = "teacher"
     # "dense" for the head of a one-stage detector, "rpn" for the RPN of a two-stage one.
     adl.HEAD = "dense"
@@ -128,7 +128,7 @@ def _add_dense(distill: CN) -> None:
 
     # Cross-task-consistent distillation, arXiv 2308.14286.
     bckd = distill.BCKD = CN()
-    # Factors of classification and localisation; 0 switches a term off.
+    # Factors of classification and localization; 0 switches a term off.
     bckd.CLS_WEIGHT = 1.0
     bckd.LOC_WEIGHT = 4.0
     # Overlap of the boxes: giou, or iou.
@@ -141,7 +141,7 @@ def _add_dense(distill: CN) -> None:
     bckd.HEAD = "dense"
     bckd.SCHEDULE = _schedule("constant")
 
-    # Localisation distillation, arXiv 2102.12252; GFL only.
+    # Localization distillation, arXiv 2102.12252; GFL only.
     ld = distill.LD = CN()
     # Factors on positive anchors and in the valuable region around them; 0 switches the latter off.
     ld.WEIGHT = 0.25
@@ -161,7 +161,7 @@ def add_distill_config(cfg: CN) -> None:
     distill.METHODS = ()
     # Iterations between two writes of the methods' diagnostics to the event storage.
     distill.LOG_PERIOD = 20
-    # Names of the student's feature levels to distil; () takes all that the teacher shares.
+    # Names of the student's feature levels to distill; () takes all that the teacher shares.
     distill.LEVELS = ()
 
     distill.STUDENT = CN()
@@ -179,7 +179,7 @@ def add_distill_config(cfg: CN) -> None:
     distill.TEACHER.PRECISION = "auto"
     # Accept weights that do not cover every parameter of the teacher.
     distill.TEACHER.ALLOW_PARTIAL = False
-    # Accept a teacher without weights, left at its random initialisation (a control).
+    # Accept a teacher without weights, left at its random initialization (a control).
     distill.TEACHER.ALLOW_RANDOM = False
     # The teacher's class names in its own order; () takes them from its dataset's metadata.
     distill.TEACHER.CLASSES = ()

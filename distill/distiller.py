@@ -11,14 +11,14 @@ from detectron2.modeling import META_ARCH_REGISTRY
 from detectron2.utils.events import EventStorage, get_event_storage
 from torch import Tensor, nn
 
-from distill.auxiliary_losses import add_auxiliary_losses
-from distill.classes import class_names, map_classes, num_classes, teacher_class_names
+from distill.modeling.auxiliary_losses import add_auxiliary_losses
+from distill.views.classes import class_names, map_classes, num_classes, teacher_class_names
 from distill.config import student_config
-from distill.levels import match_levels
+from distill.views.levels import match_levels
 from distill.methods import Method, MethodOutput, build_methods
-from distill.pseudo_boxes import LabeledBatch, OnlinePseudoBoxes, build_online_pseudo_boxes
-from distill.signals import provided_signals, record_student
-from distill.teacher import FrozenTeacher
+from distill.labeling.online_boxes import LabeledBatch, OnlinePseudoBoxes, build_online_pseudo_boxes
+from distill.views.student import provided_signals, record_student
+from distill.views.teacher import FrozenTeacher
 
 __all__ = ["Distiller"]
 
@@ -56,7 +56,7 @@ class Distiller(nn.Module):
             student: any Detectron2 detector.
             teacher: the teacher; needed by methods.
             methods: the methods; without any, training is plain Detectron2's.
-            pseudo_boxes: gives unlabelled images the teacher's boxes, if there are such images.
+            pseudo_boxes: gives unlabeled images the teacher's boxes, if there are such images.
             log_period: iterations between two writes of the methods' diagnostics.
             vis_period: iterations between two pictures of the methods; 0 for none.
 
@@ -155,7 +155,7 @@ class Distiller(nn.Module):
         return losses if batch.usable else {key: loss * 0 for key, loss in losses.items()}
 
     def _label(self, inputs: list[dict]) -> LabeledBatch:
-        """A batch with the teacher's boxes in unlabelled images, and the teacher's signals."""
+        """A batch with the teacher's boxes in unlabeled images, and the teacher's signals."""
         teacher = self.teacher.signals(inputs)
         if self.pseudo_boxes is None:
             return LabeledBatch(inputs, teacher)

@@ -12,7 +12,7 @@ from detectron2.config import CfgNode, get_cfg
 from detectron2.utils.file_io import PathManager
 from torch import nn
 
-from distill.checkpoint import SafeCheckpointer
+from distill.utils.checkpoint import SafeCheckpointer
 from distill.config import add_distill_config, student_config
 
 __all__ = [
@@ -91,7 +91,7 @@ def load_teacher_weights(model: nn.Module, cfg: CfgNode) -> None:
     """Loads DISTILL.TEACHER.WEIGHTS into the teacher and refuses what does not cover it.
 
     Args:
-        model: the teacher, at its random initialisation.
+        model: the teacher, at its random initialization.
         cfg: the student's config.
 
     Raises:
@@ -101,7 +101,7 @@ def load_teacher_weights(model: nn.Module, cfg: CfgNode) -> None:
     node = cfg.DISTILL.TEACHER
     if not node.WEIGHTS:
         if node.ALLOW_RANDOM:
-            logging.getLogger(__name__).warning("The teacher keeps its RANDOM initialisation.")
+            logging.getLogger(__name__).warning("The teacher keeps its RANDOM initialization.")
             return
         raise ValueError(
             "DISTILL.TEACHER.WEIGHTS is empty, which would leave the teacher at random weights; "
@@ -121,7 +121,7 @@ def load_covering_weights(
     """Loads weights into a teacher and refuses what does not cover it.
 
     Args:
-        model: the teacher, at its random initialisation.
+        model: the teacher, at its random initialization.
         reference: a path, a URL, or model_zoo://<config path>.
         allow_partial: DISTILL.TEACHER.ALLOW_PARTIAL, with which only part of the teacher may be
             covered; None where there is no such key.

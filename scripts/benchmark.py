@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Measures time and memory of training steps, and the throughput of labelling.
+"""Measures time and memory of training steps, and the throughput of labeling.
 
 A step is one of the student alone, of the teacher or of the distilled student.
 
@@ -22,7 +22,7 @@ from typing import Any
 
 import torch
 
-from distill.benchmark import (
+from benchmark import (
     CLOCKS,
     LABELING,
     PAIRS,
@@ -72,7 +72,7 @@ def image_size(text: str) -> tuple[int, int]:
 
 
 def measure(name: str, args: argparse.Namespace) -> tuple[dict[str, Any], str]:
-    """Measures one pair, or labelling; returns the result and its wording.
+    """Measures one pair, or labeling; returns the result and its wording.
 
     Raises:
         ValueError, FileNotFoundError: if a config or an override is wrong.

@@ -13,8 +13,8 @@ import os
 import sys
 from pathlib import Path
 
-from distill.experiments import Plan, RunFailed, format_tables, load_plan, run_jobs
-from distill.experiments.demo import write_report
+from experiments import Plan, RunFailed, format_tables, load_plan, run_jobs
+from experiments.demo import write_report
 
 ROOT = Path(__file__).resolve().parents[1]
 # Enough to go through every step once.

@@ -15,7 +15,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from distill.experiments import RunFailed, export_runs, format_tables, load_plan, run_jobs
+from experiments import RunFailed, export_runs, format_tables, load_plan, run_jobs
 
 
 def parse_arguments() -> argparse.Namespace:

@@ -7,7 +7,7 @@ The config may be a student's own or that of its distillation; no teacher is bui
     export_student.py --config-file C.yaml --weights W.pth --output student.pth --format plain
     train_net.py --config-file C.yaml --eval-only MODEL.WEIGHTS student.safetensors
 
-A packed file is loaded in Python by distill.export.load_packed(path).
+A packed file is loaded in Python by distill.deploy.load_packed(path).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import argparse
 from pathlib import Path
 
 from distill.engine import build_config, exit_with
-from distill.export import build_student, export_packed, export_plain
+from distill.deploy import build_student, export_packed, export_plain
 
 
 def parser() -> argparse.ArgumentParser:

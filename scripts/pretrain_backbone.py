@@ -21,9 +21,9 @@ from detectron2.config import CfgNode
 from detectron2.utils import comm
 from tabulate import tabulate
 
-from distill.data.digit_crops import prepare_digit_crops
+from pretraining.digit_crops import prepare_digit_crops
 from distill.engine import exit_with, launch_training, set_up, training_parser
-from distill.pretraining.steps import Pretraining, evaluate
+from pretraining.steps import Pretraining, evaluate
 
 
 def main(args: argparse.Namespace) -> None:

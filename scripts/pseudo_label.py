@@ -12,7 +12,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from distill.pseudo.commands import calibrate, complete, generate, merge, split, view
+from distill.labeling.commands import calibrate, complete, generate, merge, split, view
 
 COMMANDS = {
     "generate": generate,

@@ -29,7 +29,7 @@ from detectron2.config import CfgNode
 from detectron2.modeling import build_model
 from detectron2.utils import comm
 
-from distill.checkpoint import SafeCheckpointer
+from distill.utils.checkpoint import SafeCheckpointer
 from distill.config import student_config
 from distill.engine import (
     Trainer,
@@ -41,7 +41,7 @@ from distill.engine import (
     stage_configs,
     training_parser,
 )
-from distill.export import is_packed, load_packed
+from distill.deploy import is_packed, load_packed
 
 
 def main(args: argparse.Namespace) -> None:

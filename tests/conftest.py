@@ -40,7 +40,7 @@ def _seeded() -> None:
 
 @pytest.fixture(autouse=True)
 def _plain_scripts() -> Iterator[None]:
-    # A scripted loss would be optimised after its first call, and round differently from then on:
+    # A scripted loss would be optimized after its first call, and round differently from then on:
     # whether two steps are equal would depend on the tests before.
     with torch.jit.optimized_execution(False):
         yield

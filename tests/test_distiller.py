@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import tiny
+from helpers import tiny
 import torch
 from detectron2.solver import build_optimizer
 from detectron2.structures import PolygonMasks
@@ -14,7 +14,7 @@ from detectron2.utils.events import EventStorage
 from torch import nn
 
 from distill import Distiller
-from distill.schedules import Schedule
+from distill.methods.schedule import Schedule
 
 NECK_ONLY = {"cls_weight": 0, "reg_weight": 0}
 NECK_ONLY_KEYS = {"DISTILL__TADF__CLS_WEIGHT": 0.0, "DISTILL__TADF__REG_WEIGHT": 0.0}
@@ -205,7 +205,7 @@ def test_diagnostics_are_written_in_every_log_period_and_are_no_losses() -> None
     assert all(key.startswith("loss_") for key in losses)
 
 
-def test_a_picture_is_put_in_every_visualisation_period() -> None:
+def test_a_picture_is_put_in_every_visualization_period() -> None:
     model = tiny.default_pair(vis_period=2)
     inputs = [tiny.example([[8, 8, 40, 48]], (48, 64)), *tiny.batch()]
     shown = []

@@ -15,7 +15,7 @@ from detectron2.data.catalog import Metadata
 from detectron2.utils.file_io import PathManager
 
 from distill.data.digits import SPLITS, prepare_split
-from distill.pseudo.registration import is_json_dataset, register_json_dataset
+from distill.data.registration import is_json_dataset, register_json_dataset
 
 __all__ = ["check_datasets"]
 

@@ -1,4 +1,4 @@
-"""COCO's unlabelled images, which Detectron2 does not register."""
+"""COCO's unlabeled images, which Detectron2 does not register."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ from tqdm import tqdm
 
 from distill.data.digits_render import (
     IMAGE_SIZE,
-    LabelledBox,
+    LabeledBox,
     Sources,
     load_sources,
     render_image,
@@ -75,7 +75,7 @@ class Split:
         num_images: number of images.
         digits: first (inclusive) and last (exclusive) index into ``load_digits``.
         photos: photographs, as ``distill.data.digits_render.load_sources`` names them.
-        labelled: whether its JSON has boxes; if not, they are in ``<name>_labels.json``.
+        labeled: whether its JSON has boxes; if not, they are in ``<name>_labels.json``.
         classes: the digits it has labels for; the others, drawn as well, have none.
         negative: whether the images are blurred and turned into their negatives: another domain.
     """
@@ -84,7 +84,7 @@ class Split:
     num_images: int
     digits: tuple[int, int]
     photos: tuple[str, ...]
-    labelled: bool = True
+    labeled: bool = True
     classes: tuple[str, ...] = CLASSES
     negative: bool = False
 
@@ -98,13 +98,13 @@ SPLITS: dict[str, Split] = {
     # The images of digits_train, with labels for half of the classes.
     "digits_train_0to4": Split(0, 3000, _TRAIN_DIGITS, _TRAIN_PHOTOS, classes=CLASSES[:5]),
     "digits_train_5to9": Split(0, 3000, _TRAIN_DIGITS, _TRAIN_PHOTOS, classes=CLASSES[5:]),
-    "digits_unlabeled": Split(3, 3000, _TRAIN_DIGITS, _TRAIN_PHOTOS, labelled=False),
+    "digits_unlabeled": Split(3, 3000, _TRAIN_DIGITS, _TRAIN_PHOTOS, labeled=False),
     # Its first quarter is digits_unlabeled.
-    "digits_unlabeled_4x": Split(3, 12000, _TRAIN_DIGITS, _TRAIN_PHOTOS, labelled=False),
+    "digits_unlabeled_4x": Split(3, 12000, _TRAIN_DIGITS, _TRAIN_PHOTOS, labeled=False),
     # Another domain: blurred negatives. Three photographs alone would be too few to learn from.
     "digits_negative_train": Split(4, 3000, _TRAIN_DIGITS, _NEGATIVE_PHOTOS, negative=True),
     "digits_negative_unlabeled": Split(
-        4, 3000, _TRAIN_DIGITS, _NEGATIVE_PHOTOS, labelled=False, negative=True
+        4, 3000, _TRAIN_DIGITS, _NEGATIVE_PHOTOS, labeled=False, negative=True
     ),
     "digits_negative_test": Split(5, 500, _TEST_DIGITS, _TEST_PHOTOS, negative=True),
 }
@@ -170,7 +170,7 @@ def _make_folder(folder: Path, name: str, split: Split, sources: Sources) -> Non
         Image.fromarray(pixels).save(path, compress_level=1)
         boxes.append(found)
     labels = _coco_json(boxes, split.classes)
-    if split.labelled:
+    if split.labeled:
         _write_json(partial / f"{name}.json", labels)
     else:
         _write_json(partial / f"{name}.json", {**labels, "annotations": []})
@@ -182,7 +182,7 @@ def _file_name(index: int) -> str:
     return f"{index:06d}.png"
 
 
-def _coco_json(boxes: list[list[LabelledBox]], classes: tuple[str, ...]) -> dict[str, Any]:
+def _coco_json(boxes: list[list[LabeledBox]], classes: tuple[str, ...]) -> dict[str, Any]:
     """Boxes of each image in COCO's format; category k + 1 is classes[k], ids start at 1."""
     annotations = [
         {
@@ -252,7 +252,7 @@ def register_digits(root: Path | None = None) -> None:
             image_root=str(root / name / "images"),
             evaluator_type="coco",
         )
-        if not split.labelled:
+        if not split.labeled:
             labels = root / name / f"{name}_labels.json"
             MetadataCatalog.get(name).set(labels_json=str(labels))
 

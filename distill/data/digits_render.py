@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image, ImageFilter
 
-__all__ = ["IMAGE_SIZE", "LabelledBox", "Sources", "load_sources", "render_image"]
+__all__ = ["IMAGE_SIZE", "LabeledBox", "Sources", "load_sources", "render_image"]
 
 # Height and width of every image, in pixels.
 IMAGE_SIZE = 96
@@ -23,13 +23,13 @@ _MAX_ROTATION = 12.0
 _CROP_SCALE = (0.4, 1.0)
 # A pixel belongs to the digit's tight box where its opacity exceeds this.
 _BOX_OPACITY = 0.35
-# Least distance, in grey levels, of a digit's mean colour from the photograph behind it.
+# Least distance, in gray levels, of a digit's mean color from the photograph behind it.
 _MIN_CONTRAST = 70.0
 _NOISE_SIGMA = 5.0
 # Of the negative images, in pixels.
 _BLUR_SIGMA = 1.5
 _PLACEMENT_TRIES = 20
-# load_digits gives 8x8 images of 17 grey levels; a rim of one pixel keeps strokes from being cut.
+# load_digits gives 8x8 images of 17 gray levels; a rim of one pixel keeps strokes from being cut.
 _DIGIT_SIZE = 8
 _DIGIT_MAX = 16.0
 _DIGIT_RIM = 1
@@ -49,7 +49,7 @@ class Sources(NamedTuple):
     photos: list[Image.Image]
 
 
-class LabelledBox(NamedTuple):
+class LabeledBox(NamedTuple):
     """A digit in an image: its box in pixels, end-exclusive, and the digit it shows."""
 
     x0: int
@@ -100,7 +100,7 @@ def load_sources(digit_range: tuple[int, int], photos: tuple[str, ...]) -> Sourc
 
 def render_image(
     rng: np.random.Generator, sources: Sources, *, negative: bool = False
-) -> tuple[np.ndarray, list[LabelledBox]]:
+) -> tuple[np.ndarray, list[LabeledBox]]:
     """Draws one to four digits that do not overlap on a crop of a photograph.
 
     Args:
@@ -112,7 +112,7 @@ def render_image(
         The image, (96, 96, 3) uint8 in RGB order, and the box of each digit.
     """
     canvas = _crop_photo(rng, sources.photos[rng.integers(len(sources.photos))])
-    boxes: list[LabelledBox] = []
+    boxes: list[LabeledBox] = []
     for _ in range(rng.integers(1, _MAX_DIGITS + 1)):
         index = rng.integers(len(sources.digits))
         opacity = _warp_digit(rng, sources.digits[index])
@@ -121,7 +121,7 @@ def render_image(
             continue
         (x0, y0), (height, width) = corner, opacity.shape
         _paint(rng, canvas[y0 : y0 + height, x0 : x0 + width], opacity)
-        boxes.append(LabelledBox(x0, y0, x0 + width, y0 + height, int(sources.labels[index])))
+        boxes.append(LabeledBox(x0, y0, x0 + width, y0 + height, int(sources.labels[index])))
     if negative:
         sharp = Image.fromarray(canvas.clip(0, 255).round().astype(np.uint8))
         canvas = 255.0 - np.asarray(sharp.filter(ImageFilter.GaussianBlur(_BLUR_SIGMA)))
@@ -161,7 +161,7 @@ def _warp_digit(rng: np.random.Generator, digit: np.ndarray) -> np.ndarray:
 
 
 def _place(
-    rng: np.random.Generator, shape: tuple[int, ...], taken: list[LabelledBox]
+    rng: np.random.Generator, shape: tuple[int, ...], taken: list[LabeledBox]
 ) -> tuple[int, int] | None:
     """Top left corner (x, y) of a free place for a box of this (h, w), or None if none is found."""
     height, width = shape
@@ -174,10 +174,10 @@ def _place(
 
 
 def _paint(rng: np.random.Generator, patch: np.ndarray, opacity: np.ndarray) -> None:
-    """Blends a flat colour that stands out from the patch into it, in place; (h, w, 3), (h, w)."""
+    """Blends a flat color that stands out from the patch into it, in place; (h, w, 3), (h, w)."""
     background = patch.mean()
     while True:
-        colour = rng.uniform(0, 255, size=3)
-        if abs(colour.mean() - background) > _MIN_CONTRAST:
+        color = rng.uniform(0, 255, size=3)
+        if abs(color.mean() - background) > _MIN_CONTRAST:
             break
-    patch += opacity[..., None] * (colour - patch)
+    patch += opacity[..., None] * (color - patch)

@@ -16,8 +16,8 @@ from torch.utils.data import DataLoader, Dataset
 from distill.data.records import Record, repeat_factors, training_records
 from distill.data.sampler import ResumableBatchSampler
 from distill.data.ssd_augmentation import build_ssd_mapper
-from distill.pseudo.mapper import PseudoMapper
-from distill.seeding import Stream, derive_seed, seeded
+from distill.data.mapper import PseudoMapper
+from distill.utils.seeding import Stream, derive_seed, seeded
 
 __all__ = [
     "Mapper",

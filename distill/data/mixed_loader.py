@@ -1,4 +1,4 @@
-"""Labelled and unlabelled images in one training loader."""
+"""Labeled and unlabeled images in one training loader."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from distill.data.loader import (
 )
 from distill.data.records import Record, repeat_factors, training_records
 from distill.data.sampler import MixedBatchSampler
-from distill.seeding import Stream, derive_seed
+from distill.utils.seeding import Stream, derive_seed
 
 __all__ = ["MixedTrainLoader", "build_mixed_loader"]
 
@@ -44,8 +44,8 @@ class MixedTrainLoader:
         """Starts at iteration 0.
 
         Args:
-            labeled: the labelled images; its batch size is that of all ranks together.
-            other: the unlabelled ones, or both kinds; likewise.
+            labeled: the labeled images; its batch size is that of all ranks together.
+            other: the unlabeled ones, or both kinds; likewise.
             alternate: see :class:`MixedBatchSampler`.
             seed: the run seed.
             num_workers: processes that load ahead; 0 loads in this one.
@@ -97,9 +97,9 @@ class _Streams(Dataset):
 def build_mixed_loader(
     cfg: CfgNode, unlabeled: list[Record], *, seed: int, mapper: Mapper | None = None
 ) -> MixedTrainLoader:
-    """Builds the loader of DATASETS.TRAIN and of unlabelled images, as DISTILL.UNLABELED.MIX says.
+    """Builds the loader of DATASETS.TRAIN and of unlabeled images, as DISTILL.UNLABELED.MIX says.
 
-    DATALOADER.SAMPLER_TRAIN repeats labelled images in the labelled stream. The alternating batches
+    DATALOADER.SAMPLER_TRAIN repeats labeled images in the labeled stream. The alternating batches
     are grouped by DATALOADER.ASPECT_RATIO_GROUPING; those of a ratio are not, as both streams would
     have to be at the same shape.
 
@@ -110,7 +110,7 @@ def build_mixed_loader(
         mapper: replaces that of the config.
 
     Raises:
-        ValueError: if there is no labelled image, or a batch can't be split.
+        ValueError: if there is no labeled image, or a batch can't be split.
     """
     node = cfg.DISTILL.UNLABELED
     alternate = node.MIX == "alternate"
@@ -128,7 +128,7 @@ def build_mixed_loader(
         group_by_aspect_ratio=grouped,
         repeat_factors=repeat_factors(cfg, records),
     )
-    # The labelled records are held once, whichever streams they are in.
+    # The labeled records are held once, whichever streams they are in.
     others = DatasetFromList(unlabeled)
     other = TrainLoader(
         ConcatDataset([labeled.records, others]) if alternate else others,
@@ -138,14 +138,14 @@ def build_mixed_loader(
         group_by_aspect_ratio=grouped,
     )
     logging.getLogger(__name__).info(
-        "Training on %d labelled and %d unlabelled images.", len(records), len(unlabeled)
+        "Training on %d labeled and %d unlabeled images.", len(records), len(unlabeled)
     )
     workers = cfg.DATALOADER.NUM_WORKERS
     return MixedTrainLoader(labeled, other, alternate=alternate, seed=seed, num_workers=workers)
 
 
 def _shares(size: int, fraction: float) -> tuple[int, int]:
-    """Labelled and unlabelled images of a batch, at least one of each."""
+    """Labeled and unlabeled images of a batch, at least one of each."""
     labeled = round(size * fraction)
     if not 0 < labeled < size:
         raise ValueError(

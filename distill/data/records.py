@@ -10,8 +10,8 @@ from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog, get_detection_dataset_dicts
 from detectron2.data.samplers import RepeatFactorTrainingSampler
 
-from distill.pseudo.records import load_pseudo_records
-from distill.pseudo.registration import is_json_dataset, register_json_dataset
+from distill.data.pseudo.records import load_pseudo_records
+from distill.data.registration import is_json_dataset, register_json_dataset
 
 __all__ = ["Record", "repeat_factors", "training_records"]
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 import torch
 from torch.utils.data import Sampler
 
-from distill.seeding import Stream, derive_seed
+from distill.utils.seeding import Stream, derive_seed
 
 __all__ = ["MixedBatchSampler", "ResumableBatchSampler"]
 
@@ -113,7 +113,7 @@ class MixedBatchSampler(Sampler[list[tuple[int, int, int]]]):
         """Describes the mixture.
 
         Args:
-            streams: labelled and other batches, of one rank that is all.
+            streams: labeled and other batches, of one rank that is all.
             alternate: whether a batch comes from one stream, strictly in turns, or is made of one
                 batch of each.
             turn: the stream whose turn is first, 0 or 1.

@@ -19,7 +19,7 @@ from detectron2.data import transforms as T
 from detectron2.structures import Boxes, BoxMode, Instances
 from PIL import Image
 
-from distill.pseudo.mapper import ignore_boxes, is_ignored, name_boxes
+from distill.data.mapper import ignore_boxes, is_ignored, name_boxes
 
 __all__ = [
     "BoxMapper",
@@ -52,14 +52,14 @@ class PhotometricDistortion(T.Augmentation):
         """
         brightness = T.BlendTransform(self._maybe(-32, 32, 0), 1, 1)
         contrast = T.BlendTransform(0, 0, self._maybe(0.5, 1.5, 1))
-        colour = partial(
+        color = partial(
             _shift_hsv,
             hue=self._maybe(-18, 18, 0),
             saturation=self._maybe(0.5, 1.5, 1),
             image_format=self.image_format,
         )
-        colour = T.ColorTransform(colour)
-        later = [contrast, colour] if np.random.randint(2) else [colour, contrast]
+        color = T.ColorTransform(color)
+        later = [contrast, color] if np.random.randint(2) else [color, contrast]
         return T.TransformList([brightness, *later])
 
     def _maybe(self, low: float, high: float, neutral: float) -> float:
@@ -71,17 +71,17 @@ class RandomExpand(T.Augmentation):
     """Puts the image somewhere on a canvas up to `max_ratio` times as wide and high."""
 
     def __init__(
-        self, colour: Sequence[float], max_ratio: float = 4.0, probability: float = 0.5
+        self, color: Sequence[float], max_ratio: float = 4.0, probability: float = 0.5
     ) -> None:
         """Describes the canvas.
 
         Args:
-            colour: of the canvas, one value for each channel of the image.
+            color: of the canvas, one value for each channel of the image.
             max_ratio: of the canvas' sides to the image's; drawn from 1 to this.
             probability: of doing anything.
         """
         super().__init__()
-        self.colour = colour
+        self.color = color
         self.max_ratio = max_ratio
         self.probability = probability
 
@@ -97,14 +97,14 @@ class RandomExpand(T.Augmentation):
         ratio = self._rand_range(1, self.max_ratio)
         right, below = int(width * (ratio - 1)), int(height * (ratio - 1))
         left, above = np.random.randint(right + 1), np.random.randint(below + 1)
-        return _ColouredPad(left, above, right - left, below - above, pad_value=self.colour)
+        return _ColoredPad(left, above, right - left, below - above, pad_value=self.color)
 
 
 class MinIoURandomCrop(T.Augmentation):
-    """Crops a patch that has at least a drawn IoU with some object whose centre it contains.
+    """Crops a patch that has at least a drawn IoU with some object whose center it contains.
 
     The IoU is one of 0, 0.1, 0.3, 0.5, 0.7 and 0.9, or, as often as each of these, the image stays
-    whole; it also does where no drawn patch fits. Objects whose centre lies outside the patch are
+    whole; it also does where no drawn patch fits. Objects whose center lies outside the patch are
     left in, and are for the mapper to drop.
     """
 
@@ -133,7 +133,7 @@ class MinIoURandomCrop(T.Augmentation):
             return T.NoOpTransform()
         height, width = image.shape[:2]
         patches = self._draw(height, width)
-        contained = _contains_centre(patches[:, None], boxes)
+        contained = _contains_center(patches[:, None], boxes)
         fits = (contained & (_iou(patches[:, None], boxes) >= self.ious[option])).any(axis=1)
         if not fits.any():
             return T.NoOpTransform()
@@ -154,7 +154,7 @@ class MinIoURandomCrop(T.Augmentation):
 class BoxMapper:
     """Makes model inputs of records, as Detectron2's DatasetMapper does, with boxes only.
 
-    Unlike that one it shows the boxes to the augmentations, and drops objects whose centre leaves
+    Unlike that one it shows the boxes to the augmentations, and drops objects whose center leaves
     the image.
     """
 
@@ -208,7 +208,7 @@ def build_ssd_mapper(cfg: CfgNode, *, is_train: bool) -> Callable[[Record], Reco
     """Builds the mapper of INPUT.AUGMENTATION "ssd".
 
     Args:
-        cfg: the config; MODEL.SSD.IMAGE_SIZE, MODEL.PIXEL_MEAN (the canvas' colour), INPUT.FORMAT
+        cfg: the config; MODEL.SSD.IMAGE_SIZE, MODEL.PIXEL_MEAN (the canvas' color), INPUT.FORMAT
             and INPUT.RANDOM_FLIP are read.
         is_train: augment; False only resizes.
 
@@ -240,8 +240,8 @@ def build_ssd_mapper(cfg: CfgNode, *, is_train: bool) -> Callable[[Record], Reco
 _CORNERS = BoxMode.XYXY_ABS
 
 
-class _ColouredPad(T.PadTransform):
-    """Padding with a colour, where fvcore's pads all channels with one value."""
+class _ColoredPad(T.PadTransform):
+    """Padding with a color, where fvcore's pads all channels with one value."""
 
     def apply_image(self, img: np.ndarray) -> np.ndarray:
         height, width = img.shape[:2]
@@ -271,9 +271,9 @@ def _shift_hsv(
 
 
 def _instances(augmented: T.AugInput) -> Instances:
-    """The objects whose centre is in the image, cut at its borders; their places for classes."""
+    """The objects whose center is in the image, cut at its borders; their places for classes."""
     height, width = augmented.image.shape[:2]
-    kept = _contains_centre(np.array([0, 0, width, height]), augmented.boxes)
+    kept = _contains_center(np.array([0, 0, width, height]), augmented.boxes)
     instances = Instances((height, width))
     boxes = Boxes(torch.from_numpy(augmented.boxes[kept]))
     boxes.clip((height, width))
@@ -282,10 +282,10 @@ def _instances(augmented: T.AugInput) -> Instances:
     return utils.filter_empty_instances(instances)
 
 
-def _contains_centre(patches: np.ndarray, boxes: np.ndarray) -> np.ndarray:
-    """Whether patches (..., 4) contain the centres of boxes (..., 4)."""
-    centres = (boxes[..., :2] + boxes[..., 2:]) / 2
-    return ((centres >= patches[..., :2]) & (centres <= patches[..., 2:])).all(axis=-1)
+def _contains_center(patches: np.ndarray, boxes: np.ndarray) -> np.ndarray:
+    """Whether patches (..., 4) contain the centers of boxes (..., 4)."""
+    centers = (boxes[..., :2] + boxes[..., 2:]) / 2
+    return ((centers >= patches[..., :2]) & (centers <= patches[..., 2:])).all(axis=-1)
 
 
 def _iou(first: np.ndarray, second: np.ndarray) -> np.ndarray:

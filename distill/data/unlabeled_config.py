@@ -1,4 +1,4 @@
-"""Keys of training on unlabelled images, and what they must not say."""
+"""Keys of training on unlabeled images, and what they must not say."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ def add_unlabeled_config(cfg: CfgNode) -> None:
     # on DATASETS.TRAIN alone.
     cfg.DATASETS.UNLABELED = ()
     unlabeled = cfg.DISTILL.UNLABELED = CfgNode()
-    # "alternate": a batch of labelled images, then one of labelled and unlabelled images as they
-    # come, and so on; "ratio": LABELED_FRACTION of every batch is labelled.
+    # "alternate": a batch of labeled images, then one of labeled and unlabeled images as they
+    # come, and so on; "ratio": LABELED_FRACTION of every batch is labeled.
     unlabeled.MIX = "alternate"
-    # "ratio": share of labelled images, rounded to whole images of SOLVER.IMS_PER_BATCH.
+    # "ratio": share of labeled images, rounded to whole images of SOLVER.IMS_PER_BATCH.
     unlabeled.LABELED_FRACTION = 0.5
     # Detections above this score become boxes; images without any are left out.
     unlabeled.SCORE_THRESHOLD = 0.5
@@ -66,8 +66,8 @@ def check_unlabeled_config(cfg: CfgNode) -> None:
             raise ValueError(
                 f"DATASETS.UNLABELED gives the student boxes only: set MODEL.{key} to False"
             )
-    distils = cfg.DISTILL.METHODS and cfg.MODEL.META_ARCHITECTURE == "Distiller"
-    if node.BOXES == "online" and not distils:
+    distills = cfg.DISTILL.METHODS and cfg.MODEL.META_ARCHITECTURE == "Distiller"
+    if node.BOXES == "online" and not distills:
         raise ValueError(
             "DISTILL.UNLABELED.BOXES is online, but only a Distiller's teacher sees the batches: "
             "set it to cached, or MODEL.META_ARCHITECTURE to Distiller and name a method in "

@@ -6,7 +6,7 @@ import torch
 from detectron2.engine import HookBase, hooks
 from torch import nn
 
-from distill.checkpoint import SafeCheckpointer
+from distill.utils.checkpoint import SafeCheckpointer
 
 __all__ = ["RepeatablePreciseBN", "StudentCheckpoints", "plain_weights"]
 

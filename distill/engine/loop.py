@@ -13,7 +13,7 @@ from detectron2.utils import comm
 from detectron2.utils.events import get_event_storage
 from torch import nn
 
-from distill.seeding import Stream, derive_seed, seed_all
+from distill.utils.seeding import Stream, derive_seed, seed_all
 
 __all__ = ["TrainLoop"]
 

@@ -11,7 +11,7 @@ from typing import Any
 from detectron2.engine import HookBase
 from detectron2.utils import comm
 
-from distill.checkpoint import atomic_write
+from distill.utils.checkpoint import atomic_write
 
 __all__ = ["RESULTS_FILE", "RunResults", "TrainingClock", "summarize_boxes"]
 

@@ -17,7 +17,7 @@ from detectron2.utils.logger import setup_logger
 from distill.config import add_distill_config
 from distill.data.builtin import check_datasets
 from distill.engine.run_files import write_environment
-from distill.pseudo.config import check_pseudo_config
+from distill.data.pseudo.config import check_pseudo_config
 
 __all__ = ["build_config", "exit_with", "set_up", "training_parser"]
 

@@ -13,7 +13,7 @@ from typing import Any
 from detectron2.config import CfgNode
 from detectron2.utils import comm
 
-from distill.checkpoint import atomic_write
+from distill.utils.checkpoint import atomic_write
 from distill.engine.results import RESULTS_FILE
 
 __all__ = ["STAGES", "run_stages", "stage_configs"]

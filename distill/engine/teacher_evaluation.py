@@ -7,14 +7,14 @@ from typing import Any
 
 from detectron2.config import CfgNode
 
-from distill.classes import (
+from distill.views.classes import (
     class_names,
     map_classes,
     num_classes,
     student_classes,
     teacher_class_names,
 )
-from distill.teacher import FrozenTeacher
+from distill.views.teacher import FrozenTeacher
 
 __all__ = ["TeacherInStudentClasses", "teacher_test_config"]
 

@@ -17,10 +17,10 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader
 
-from distill.auxiliary_losses import add_auxiliary_losses
-from distill.box_weights import add_box_weights
-from distill.checkpoint import SafeCheckpointer
-from distill.classes import class_names, num_classes
+from distill.modeling.auxiliary_losses import add_auxiliary_losses
+from distill.modeling.box_weights import add_box_weights
+from distill.utils.checkpoint import SafeCheckpointer
+from distill.views.classes import class_names, num_classes
 from distill.data.loader import TrainLoader, build_test_loader, build_train_loader
 from distill.data.mixed_loader import MixedTrainLoader, build_mixed_loader
 from distill.engine.evaluation import build_evaluator
@@ -31,11 +31,11 @@ from distill.engine.results import RunResults, TrainingClock
 from distill.engine.run_files import start_run_files
 from distill.engine.solver import build_lr_scheduler, build_optimizer
 from distill.engine.teacher_evaluation import TeacherInStudentClasses, teacher_test_config
-from distill.engine.unlabeled import unlabeled_records
-from distill.ignore_regions import add_ignore_regions
-from distill.pseudo.registration import file_stem
-from distill.seeding import Stream, derive_seed, seed_all
-from distill.teacher import FrozenTeacher
+from distill.labeling.unlabeled import unlabeled_records
+from distill.modeling.ignored_regions import add_ignore_regions
+from distill.data.registration import file_stem
+from distill.utils.seeding import Stream, derive_seed, seed_all
+from distill.views.teacher import FrozenTeacher
 
 __all__ = ["Trainer"]
 
@@ -152,7 +152,7 @@ class Trainer(DefaultTrainer):
         cfg = self.cfg.clone()
         cfg.defrost()
         cfg.DATALOADER.NUM_WORKERS = 0
-        # Labelled images alone: others may have no boxes before the teacher sees them.
+        # Labeled images alone: others may have no boxes before the teacher sees them.
         cfg.DATASETS.UNLABELED = ()
         loader = self.build_train_loader(cfg, self.seed)
         number = cfg.TEST.PRECISE_BN.NUM_ITER
@@ -164,7 +164,7 @@ class Trainer(DefaultTrainer):
 
     @classmethod
     def build_train_loader(cls, cfg: CfgNode, seed: int) -> TrainLoader | MixedTrainLoader:
-        """Builds the loader for a run seed; the teacher labels what is to be labelled first."""
+        """Builds the loader for a run seed; the teacher labels what is to be labeled first."""
         if cfg.DATASETS.UNLABELED:
             return build_mixed_loader(cfg, unlabeled_records(cfg), seed=seed)
         return build_train_loader(cfg, seed=seed)
@@ -193,7 +193,7 @@ class Trainer(DefaultTrainer):
         return build_evaluator(cfg, dataset_name, folder)
 
     def state_dict(self) -> dict[str, Any]:
-        """Iteration, hooks, optimizer, gradient scaler, run seed, and the losses' normaliser."""
+        """Iteration, hooks, optimizer, gradient scaler, run seed, and the losses' normalizer."""
         state = TrainerBase.state_dict(self)
         state |= {"_trainer": self._trainer.state_dict(), "seed": self.seed}
         # Detectron2's dense detectors keep it in a plain attribute (of the main process here).

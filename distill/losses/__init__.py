@@ -9,7 +9,7 @@ from distill.losses.binary_consistency import (
     binary_consistency_sums,
     largest_discrepancy,
 )
-from distill.losses.box_overlap import aligned_overlap
+from distill.ops.boxes import aligned_overlap
 from distill.losses.box_regression import gated_box_regression
 from distill.losses.distribution_distillation import distribution_distillation
 from distill.losses.foreground import foreground_classification

@@ -1,7 +1,7 @@
 """Adaptive distillation of a dense detector's class logits.
 
 Source: semi-supervised adaptive distillation (ADL, SAD), arXiv 1901.00366. The "code" form, its
-constants, and that the weight is not detached and that ignored locations stay in the normaliser
+constants, and that the weight is not detached and that ignored locations stay in the normalizer
 are from the authors' code; the "paper" form is from a second-hand account.
 """
 
@@ -36,7 +36,7 @@ def adaptive_distillation(
     theta: float = 1.8,
     form: str = "code",
 ) -> Tensor:
-    """Distillation that favours logits on which the models differ or the teacher is unsure.
+    """Distillation that favors logits on which the models differ or the teacher is unsure.
 
     With q = sigmoid(t) and p = sigmoid(s) of the teacher's and the student's logits, the weight
     w = (1 - exp(-(KL(q, p) + beta * H(q))))^gamma, which takes part in the gradient. "code" is the
@@ -46,10 +46,10 @@ def adaptive_distillation(
         student_logits: (R, K) one logit s per location and class.
         teacher_logits: (R, K) logits t, taken as constants.
         valid: (R,) bool or 0/1; False keeps a location out of the numerator, whatever the
-            student's logits, but not out of the normaliser.
+            student's logits, but not out of the normalizer.
         gamma: exponent of the weight.
         beta: factor of the teacher's entropy H(q) in the weight.
-        theta: exponent of the teacher's probability in the normaliser.
+        theta: exponent of the teacher's probability in the normalizer.
         form: "code" or "paper".
 
     Returns:
@@ -58,10 +58,10 @@ def adaptive_distillation(
     Raises:
         ValueError: if the form is neither of the two.
     """
-    numerator, normaliser = adaptive_distillation_sums(
+    numerator, normalizer = adaptive_distillation_sums(
         student_logits, teacher_logits, valid, gamma=gamma, beta=beta, theta=theta, form=form
     )
-    return numerator / normaliser.clamp(min=1)
+    return numerator / normalizer.clamp(min=1)
 
 
 def adaptive_distillation_sums(
@@ -74,7 +74,7 @@ def adaptive_distillation_sums(
     theta: float = 1.8,
     form: str = "code",
 ) -> tuple[Tensor, Tensor]:
-    """Numerator and normaliser of `adaptive_distillation`, for summing over a detector's levels.
+    """Numerator and normalizer of `adaptive_distillation`, for summing over a detector's levels.
 
     Args:
         student_logits: (R, K) one logit per location and class.
@@ -82,21 +82,21 @@ def adaptive_distillation_sums(
         valid: (R,) bool or 0/1; False keeps a location out of the numerator alone.
         gamma: exponent of the weight.
         beta: factor of the teacher's entropy in the weight.
-        theta: exponent of the teacher's probability in the normaliser.
+        theta: exponent of the teacher's probability in the normalizer.
         form: "code" or "paper".
 
     Returns:
-        Two float32 scalars; the normaliser is a constant, and not yet raised to 1.
+        Two float32 scalars; the normalizer is a constant, and not yet raised to 1.
 
     Raises:
         ValueError: if the form is neither of the two.
     """
     if form not in _SCALES:
         raise ValueError(f'form is "{form}"; it must be "code" or "paper"')
-    numerator, normaliser = _AdaptiveDistillation.apply(
+    numerator, normalizer = _AdaptiveDistillation.apply(
         student_logits, teacher_logits, valid, gamma, beta, theta, form
     )
-    return numerator * _SCALES[form], normaliser
+    return numerator * _SCALES[form], normalizer
 
 
 class _AdaptiveDistillation(Function):
@@ -132,11 +132,11 @@ class _AdaptiveDistillation(Function):
                 gradient[rows] = part.masked_fill_(dropped[rows, None], 0)
             # A logarithm and an exponential cost less than the power.
             powers[rows] = q.clamp_(min=_MIN_PROBABILITY).log_().mul_(theta).exp_().sum(1)
-        normaliser = powers.sum()
+        normalizer = powers.sum()
         ctx.dtype = student.dtype
         ctx.save_for_backward(gradient)
-        ctx.mark_non_differentiable(normaliser)
-        return values.masked_fill_(dropped, 0).sum(), normaliser
+        ctx.mark_non_differentiable(normalizer)
+        return values.masked_fill_(dropped, 0).sum(), normalizer
 
     @staticmethod
     @once_differentiable

@@ -1,6 +1,6 @@
 """Imitation of box deltas, on the proposals that a gate admits.
 
-Source: task-adaptive regularisation, arXiv 2006.13108, equation 5, from a second-hand account.
+Source: task-adaptive regularization, arXiv 2006.13108, equation 5, from a second-hand account.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ def gated_box_regression(
 
     Args:
         student_deltas: (P, 4) deltas of each proposal's true class.
-        teacher_deltas: (P, 4) the teacher's, in the student's parametrisation, as constants.
+        teacher_deltas: (P, 4) the teacher's, in the student's parametrization, as constants.
         gate: (P,) weight of each proposal; 0 keeps it out, whatever its deltas.
         num_foreground: scalar number of foreground proposals.
 

@@ -24,7 +24,7 @@ def distribution_distillation(
     """Weighted sum over locations of T^2 * KL(teacher, student) of the softmax at temperature T.
 
     As in the authors' code, the divergence of a side is averaged over the bins (not only summed),
-    and that of a location over its 4 sides. Nothing else normalises it: it is divided neither by
+    and that of a location over its 4 sides. Nothing else normalizes it: it is divided neither by
     the number of positives nor by the sum of the weights, unlike the box loss beside it. (The
     authors divide the term of the valuable region by 16 where this divides by 4.)
 

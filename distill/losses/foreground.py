@@ -1,6 +1,6 @@
 """Imitation of the softmax scores of foreground proposals.
 
-Source: task-adaptive regularisation, arXiv 2006.13108, from a second-hand account; the
+Source: task-adaptive regularization, arXiv 2006.13108, from a second-hand account; the
 Kullback-Leibler form and the optional gate are choices of ours.
 """
 

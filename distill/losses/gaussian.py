@@ -1,6 +1,6 @@
 """Gaussian masks of boxes, which weigh the imitation of feature maps.
 
-Source: task-adaptive regularisation, arXiv 2006.13108. The formula is from a second-hand account;
+Source: task-adaptive regularization, arXiv 2006.13108. The formula is from a second-hand account;
 taking the maximum over overlapping boxes and giving a small box one cell are choices of ours.
 """
 
@@ -34,11 +34,11 @@ def gaussian_box_mask(boxes: Tensor, size: tuple[int, int], stride: float) -> Te
 def gaussian_box_masks(
     boxes: Tensor, valid: Tensor, size: tuple[int, int], stride: float
 ) -> Tensor:
-    """Masks that fall from 1 at each box's centre to exp(-1) at its corners, and 0 outside.
+    """Masks that fall from 1 at each box's center to exp(-1) at its corners, and 0 outside.
 
     The Gaussian has half the box's width and height as its standard deviations and is evaluated
-    at the cells' centres; where boxes overlap, the larger value counts. A box that contains no
-    cell's centre (one without area too) gets the cell at its own centre, with value 1.
+    at the cells' centers; where boxes overlap, the larger value counts. A box that contains no
+    cell's center (one without area too) gets the cell at its own center, with value 1.
 
     Args:
         boxes: (N, G, 4) corners x0, y0, x1, y1 in pixels, padded to G boxes an image.
@@ -66,7 +66,7 @@ def gaussian_box_masks(
 
 
 def _profile(low: Tensor, high: Tensor, cells: int, stride: float) -> tuple[Tensor, Tensor, Tensor]:
-    """One axis of the Gaussian: its values, whether it meets a cell's centre, and the middle cell.
+    """One axis of the Gaussian: its values, whether it meets a cell's center, and the middle cell.
 
     Args:
         low: (N, G) lower edges in pixels.
@@ -78,10 +78,10 @@ def _profile(low: Tensor, high: Tensor, cells: int, stride: float) -> tuple[Tens
         (N, G, cells) values, (N, G) bool, and (N, G, cells) one-hot float32.
     """
     index = torch.arange(cells, device=low.device)
-    centres = (index + 0.5) * stride
+    centers = (index + 0.5) * stride
     middle = ((low + high) / 2)[..., None]
     sigma = ((high - low) / 2)[..., None].clamp(min=1e-6)
-    inside = (centres >= low[..., None]) & (centres <= high[..., None])
-    values = torch.exp(-((centres - middle) ** 2) / (2 * sigma**2)) * inside
+    inside = (centers >= low[..., None]) & (centers <= high[..., None])
+    values = torch.exp(-((centers - middle) ** 2) / (2 * sigma**2)) * inside
     nearest = (middle / stride).floor().clamp(0, cells - 1)
     return values, inside.any(-1), (index == nearest).float()

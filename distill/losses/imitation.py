@@ -1,6 +1,6 @@
 """Imitation of feature maps, by squared error.
 
-Source: the normaliser 2 * C * sum(mask) is a second-hand account of task-adaptive regularisation,
+Source: the normalizer 2 * C * sum(mask) is a second-hand account of task-adaptive regularization,
 arXiv 2006.13108; the floor of 1 is a choice of ours, so that an empty mask gives zero.
 """
 

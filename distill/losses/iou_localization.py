@@ -1,7 +1,7 @@
-"""Localisation distillation of dense detectors by the overlap of decoded boxes.
+"""Localization distillation of dense detectors by the overlap of decoded boxes.
 
 Source: bridging cross-task protocol inconsistency (BCKD), arXiv 2308.14286. That the weight is
-detached and that the overlap is the generalised IoU are from the authors' code; the text says IoU.
+detached and that the overlap is the generalized IoU are from the authors' code; the text says IoU.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from distill.losses.binary_consistency import largest_discrepancy
-from distill.losses.box_overlap import aligned_overlap
+from distill.ops.boxes import aligned_overlap
 
 __all__ = ["iou_localization"]
 

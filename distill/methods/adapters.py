@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from torch import nn
 
-from distill.levels import Level
+from distill.views.levels import Level
 
 __all__ = ["build_adapters"]
 

@@ -11,14 +11,14 @@ import torch
 from detectron2.config import CfgNode, configurable
 from torch import Tensor
 
-from distill.dense_pairs import count_positives, pair_levels
-from distill.levels import Level
+from distill.views.dense_pairs import count_positives, pair_levels
+from distill.views.levels import Level
 from distill.losses import adaptive_distillation_sums
 from distill.methods.base import METHODS, Method, MethodOutput, check_choices, config_arguments
 from distill.methods.dense_picture import draw_dense_discrepancy
-from distill.schedules import Schedule
-from distill.signals import StudentSignals
-from distill.teacher import TeacherSignals
+from distill.methods.schedule import Schedule
+from distill.views.student import StudentSignals
+from distill.views.teacher import TeacherSignals
 
 __all__ = ["ADL"]
 
@@ -57,10 +57,10 @@ class ADL(Method):
             form: "code" or "paper", see :func:`distill.losses.adaptive_distillation`.
             gamma: exponent of the adaptive weight.
             beta: factor of the teacher's entropy in it.
-            theta: exponent of the teacher's probabilities in the normaliser.
+            theta: exponent of the teacher's probabilities in the normalizer.
             normalizer: "teacher", the sum of these; or "positives", the student's.
             head: "dense", or "rpn" for the objectness of a two-stage detector's RPN.
-            mask_padding: leave out anchors whose centre lies in the padding (DISTILL.DENSE).
+            mask_padding: leave out anchors whose center lies in the padding (DISTILL.DENSE).
 
         Raises:
             ValueError: one sentence that names the key, if a value is not allowed.
@@ -100,7 +100,7 @@ class ADL(Method):
         return 'set DISTILL.ADL.HEAD to "dense" for one-stage detectors, "rpn" for two-stage ones'
 
     def forward(self, student: StudentSignals, teacher: TeacherSignals) -> MethodOutput:
-        """The loss, its normaliser, and a picture of where the detectors disagree."""
+        """The loss, its normalizer, and a picture of where the detectors disagree."""
         sums: list[tuple[Tensor, Tensor]] = []
         for pair in pair_levels(student, teacher, head=self.head, mask_padding=self.mask_padding):
             sums.append(

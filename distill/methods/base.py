@@ -13,11 +13,11 @@ from detectron2.config import CfgNode
 from fvcore.common.registry import Registry
 from torch import Tensor, nn
 
-from distill.dense_pairs import check_dense_pair
-from distill.levels import Level
-from distill.schedules import Schedule
-from distill.signals import StudentSignals
-from distill.teacher import TeacherSignals
+from distill.views.dense_pairs import check_dense_pair
+from distill.views.levels import Level
+from distill.methods.schedule import Schedule
+from distill.views.student import StudentSignals
+from distill.views.teacher import TeacherSignals
 
 __all__ = [
     "METHODS",
@@ -73,7 +73,7 @@ class Method(nn.Module):
 
     @property
     def requires(self) -> frozenset[str]:
-        """Signals that both detectors must provide, see `distill.signals.provided_signals`."""
+        """Signals that both detectors must provide, see `distill.views.student.provided_signals`."""
         raise NotImplementedError(f"{type(self).__name__} must define requires")
 
     @property

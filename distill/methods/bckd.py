@@ -1,7 +1,7 @@
 """Cross-task-consistent distillation of dense detectors (BCKD), arXiv 2308.14286.
 
 Classification is distilled as independent binary maps, weighted by how far the detectors are
-apart; localisation as the overlap of the decoded boxes, whatever predicts them. The form follows
+apart; localization as the overlap of the decoded boxes, whatever predicts them. The form follows
 the published code. On the ROI head of a two-stage detector it is an extension of ours.
 """
 
@@ -14,9 +14,9 @@ import torch
 from detectron2.config import CfgNode, configurable
 from torch import Tensor
 
-from distill.dense_pairs import count_positives, pair_levels
-from distill.distributed import mean_over_devices
-from distill.levels import Level
+from distill.views.dense_pairs import count_positives, pair_levels
+from distill.utils.distributed import mean_over_devices
+from distill.views.levels import Level
 from distill.losses import (
     binary_class_logits,
     binary_consistency_sums,
@@ -25,10 +25,10 @@ from distill.losses import (
 )
 from distill.methods.base import METHODS, Method, MethodOutput, check_choices, config_arguments
 from distill.methods.dense_picture import draw_dense_discrepancy
-from distill.proposals import SharedProposals, share_proposals
-from distill.schedules import Schedule
-from distill.signals import RoiOutputs, StudentSignals
-from distill.teacher import TeacherSignals
+from distill.views.roi import SharedProposals, share_proposals
+from distill.methods.schedule import Schedule
+from distill.views.student import RoiOutputs, StudentSignals
+from distill.views.teacher import TeacherSignals
 
 __all__ = ["BCKD"]
 
@@ -47,7 +47,7 @@ class _Part:
 
 @METHODS.register()
 class BCKD(Method):
-    """Binary classification consistency and IoU-based localisation distillation."""
+    """Binary classification consistency and IoU-based localization distillation."""
 
     name = "BCKD"
 
@@ -69,12 +69,12 @@ class BCKD(Method):
         Args:
             schedule: factor of both terms over training.
             cls_weight: factor of the classification term; 0 switches it off.
-            loc_weight: factor of the localisation term; 0 switches it off.
+            loc_weight: factor of the localization term; 0 switches it off.
             iou_type: "giou", or "iou" as in the paper's text.
             weight_exponent: of the difference of the probabilities that weighs both terms.
             skip_empty_levels: leave out levels on which the batch has no positive anchor.
             head: "dense", or "roi" for the ROI head of a two-stage detector.
-            mask_padding: leave out anchors whose centre lies in the padding (DISTILL.DENSE).
+            mask_padding: leave out anchors whose center lies in the padding (DISTILL.DENSE).
 
         Raises:
             ValueError: one sentence that names the key, if a value is not allowed.

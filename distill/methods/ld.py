@@ -1,7 +1,7 @@
-"""Localisation distillation (LD), arXiv 2102.12252, for detectors that predict distributions.
+"""Localization distillation (LD), arXiv 2102.12252, for detectors that predict distributions.
 
 The distributions over the distance to each side of a box imitate the teacher's, at the positive
-anchors and in the valuable region around them. Weights and normalisers follow the published code.
+anchors and in the valuable region around them. Weights and normalizers follow the published code.
 """
 
 from __future__ import annotations
@@ -10,14 +10,14 @@ import torch
 from detectron2.config import CfgNode, configurable
 from torch import Tensor, nn
 
-from distill.dense_pairs import LevelPair, pair_levels
-from distill.levels import Level
+from distill.views.dense_pairs import LevelPair, pair_levels
+from distill.views.levels import Level
 from distill.losses import distribution_distillation
 from distill.methods.base import METHODS, Method, MethodOutput, config_arguments
-from distill.regions import anchor_levels
-from distill.schedules import Schedule
-from distill.signals import StudentSignals
-from distill.teacher import TeacherSignals
+from distill.views.regions import anchor_levels
+from distill.methods.schedule import Schedule
+from distill.views.student import StudentSignals
+from distill.views.teacher import TeacherSignals
 
 __all__ = ["LD"]
 
@@ -49,7 +49,7 @@ class LD(Method):
             weight: factor of the term on positives.
             valuable_weight: factor of the term in the valuable region; 0 switches it off.
             temperature: of the softmax over the bins.
-            mask_padding: leave out anchors whose centre lies in the padding (DISTILL.DENSE).
+            mask_padding: leave out anchors whose center lies in the padding (DISTILL.DENSE).
 
         Raises:
             ValueError: if the temperature is not positive.

@@ -1,8 +1,8 @@
-"""Task-adaptive regularisation for distilling object detectors (TADF), arXiv 2006.13108.
+"""Task-adaptive regularization for distilling object detectors (TADF), arXiv 2006.13108.
 
 Neck, classification and box knowledge are borrowed where the teacher does better, with a penalty
 that decays. The sharing of the student's proposals, the Gaussian masks and the box gate follow
-second-hand accounts; weights, normalisers and the options are partly choices of ours (see
+second-hand accounts; weights, normalizers and the options are partly choices of ours (see
 projects/TADF/README.md for which).
 """
 
@@ -13,7 +13,7 @@ from detectron2.config import CfgNode, configurable
 from detectron2.structures.boxes import Boxes, matched_pairwise_iou
 from torch import Tensor, nn
 
-from distill.levels import Level, assign_levels, common_region
+from distill.views.levels import Level, assign_levels, common_region
 from distill.losses import (
     foreground_classification,
     gated_box_regression,
@@ -22,11 +22,11 @@ from distill.losses import (
 )
 from distill.methods.adapters import build_adapters
 from distill.methods.base import METHODS, Method, MethodOutput, check_choices, config_arguments
-from distill.proposals import SharedProposals, share_proposals
-from distill.schedules import Schedule
-from distill.signals import GroundTruth, RoiOutputs, StudentSignals
-from distill.teacher import TeacherSignals
-from distill.visualization import draw_regions
+from distill.views.roi import SharedProposals, share_proposals
+from distill.methods.schedule import Schedule
+from distill.views.student import GroundTruth, RoiOutputs, StudentSignals
+from distill.views.teacher import TeacherSignals
+from distill.methods.pictures import draw_regions
 
 __all__ = ["TADF"]
 
@@ -222,7 +222,7 @@ def _box_class(regions: SharedProposals) -> Tensor:
 
 
 def _comparable_deltas(regions: SharedProposals) -> tuple[Tensor, Tensor]:
-    """The true class's deltas (P, 4) of both, the teacher's in the student's parametrisation.
+    """The true class's deltas (P, 4) of both, the teacher's in the student's parametrization.
 
     Deltas are proportional to their transform's weights, so a differing transform is a factor.
     """

@@ -26,12 +26,12 @@ def add_fcos_config(cfg: CfgNode) -> None:
     fcos.NUM_CLASSES = 80
     # Levels of the backbone that the head reads.
     fcos.IN_FEATURES = ("p3", "p4", "p5", "p6", "p7")
-    # Convolutions of each branch of the head, and their normalisation.
+    # Convolutions of each branch of the head, and their normalization.
     fcos.NUM_CONVS = 4
     fcos.NORM = "GN"
     # Score that all classes start with.
     fcos.PRIOR_PROB = 0.01
-    # Radius, in strides, around an object's centre within which points are positive.
+    # Radius, in strides, around an object's center within which points are positive.
     fcos.CENTER_SAMPLING_RADIUS = 1.5
     fcos.FOCAL_LOSS_ALPHA = 0.25
     fcos.FOCAL_LOSS_GAMMA = 2.0

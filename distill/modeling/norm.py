@@ -1,4 +1,4 @@
-"""Normalisation layers that Detectron2 lacks, built by name beside its own."""
+"""Normalization layers that Detectron2 lacks, built by name beside its own."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["FrozenStatsBatchNorm2d", "build_norm", "head_norm"]
 
 
 class FrozenStatsBatchNorm2d(nn.BatchNorm2d):
-    """Batch normalisation by its running statistics, which never move, with a trained affine map.
+    """Batch normalization by its running statistics, which never move, with a trained affine map.
 
     This is how ReActNet's and IDa-Det's (arXiv 2210.03477) detectors are fine-tuned; Detectron2's
     FrozenBatchNorm2d freezes the affine map too. The keys of a checkpoint are BatchNorm2d's.
@@ -34,12 +34,12 @@ class FrozenStatsBatchNorm2d(nn.BatchNorm2d):
 
 
 def build_norm(name: str, channels: int) -> nn.Module | None:
-    """Builds a normalisation layer by name.
+    """Builds a normalization layer by name.
 
     Args:
         name: ``FrozenStatsBN``, or a name of ``detectron2.layers.get_norm``: ``BN`` (live),
             ``FrozenBN``, ``SyncBN``, ``GN``, ...; "" for none.
-        channels: of the maps to normalise.
+        channels: of the maps to normalize.
 
     Returns:
         The layer, or None for "".
@@ -53,7 +53,7 @@ def build_norm(name: str, channels: int) -> nn.Module | None:
         return get_norm(name, channels)
     except KeyError as error:
         raise ValueError(
-            f"The normalisation {name!r} (MODEL.BINARY.NORM or MODEL.FPN.NORM) is unknown: use "
+            f"The normalization {name!r} (MODEL.BINARY.NORM or MODEL.FPN.NORM) is unknown: use "
             "BN, FrozenStatsBN, FrozenBN, SyncBN, GN or ''."
         ) from error
 

@@ -36,14 +36,14 @@ def add_slim_config(cfg: CfgNode) -> None:
     slim.STAGE_CHANNELS = (16, 32, 64)
     # Number of basic blocks in each of these stages.
     slim.BLOCKS = (1, 1, 1)
-    # Normalisation of the backbone; the pyramid has MODEL.FPN.NORM.
+    # Normalization of the backbone; the pyramid has MODEL.FPN.NORM.
     slim.NORM = "BN"
     # Outputs without a pyramid; the pyramid takes MODEL.FPN.IN_FEATURES.
     slim.OUT_FEATURES = ("res2", "res3", "res4")
 
 
 class SlimStem(CNNBlockBase):
-    """3x3 convolution of stride 2, normalisation and ReLU."""
+    """3x3 convolution of stride 2, normalization and ReLU."""
 
     def __init__(self, in_channels: int, out_channels: int, norm: str = "BN") -> None:
         """Builds the stem.
@@ -51,7 +51,7 @@ class SlimStem(CNNBlockBase):
         Args:
             in_channels: channels of the image.
             out_channels: channels of the output.
-            norm: normalisation, as in ``detectron2.layers.get_norm``.
+            norm: normalization, as in ``detectron2.layers.get_norm``.
         """
         super().__init__(in_channels, out_channels, stride=2)
         self.conv = Conv2d(

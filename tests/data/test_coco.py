@@ -1,4 +1,4 @@
-"""COCO's unlabelled images are registered where Detectron2 looks for COCO."""
+"""COCO's unlabeled images are registered where Detectron2 looks for COCO."""
 
 from __future__ import annotations
 

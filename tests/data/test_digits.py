@@ -78,7 +78,7 @@ def test_a_digit_stands_out_from_a_plain_photograph_exactly_within_its_box() -> 
     plain = Image.new("RGB", (200, 200), (128, 128, 128))
     full = Sources(np.full((1, 8, 8), 16.0), np.array([3]), [plain])
     pixels, boxes = render_image(np.random.default_rng(0), full)
-    # Averaged over the colours, the noise of sigma 5 stays far below 35 grey levels.
+    # Averaged over the colors, the noise of sigma 5 stays far below 35 gray levels.
     changed = np.abs(pixels.mean(axis=2) - 128.0) > 25.0
     covered = np.zeros_like(changed)
     for box in boxes:
@@ -92,7 +92,7 @@ def test_a_digit_stands_out_from_a_plain_photograph_exactly_within_its_box() -> 
     assert not changed[~covered].any()
 
 
-def test_the_hidden_labels_of_the_unlabelled_split_are_named_by_its_metadata(
+def test_the_hidden_labels_of_the_unlabeled_split_are_named_by_its_metadata(
     registered_in: Path,
 ) -> None:
     hidden = MetadataCatalog.get("digits_unlabeled").labels_json
@@ -114,8 +114,8 @@ def test_a_split_that_exists_is_left_alone(tmp_path: Path) -> None:
     assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == before
 
 
-def test_an_unlabelled_split_hides_its_boxes_in_a_second_file(tmp_path: Path) -> None:
-    hidden = dataclasses.replace(SMALL, labelled=False)
+def test_an_unlabeled_split_hides_its_boxes_in_a_second_file(tmp_path: Path) -> None:
+    hidden = dataclasses.replace(SMALL, labeled=False)
     folder = prepare_split("small", tmp_path, hidden)
     shown = json.loads((folder / "small.json").read_text())
     labels = json.loads((folder / "small_labels.json").read_text())

@@ -35,20 +35,20 @@ def test_held_out_digits_and_photographs_never_occur_in_training() -> None:
         assert not pixels & {photo.tobytes() for photo in two_sources.photos}
 
 
-def test_the_unlabelled_split_is_other_images_of_what_training_is_made_of() -> None:
-    train, unlabelled = SPLITS["digits_train"], SPLITS["digits_unlabeled"]
-    assert (unlabelled.digits, unlabelled.photos) == (train.digits, train.photos)
+def test_the_unlabeled_split_is_other_images_of_what_training_is_made_of() -> None:
+    train, unlabeled = SPLITS["digits_train"], SPLITS["digits_unlabeled"]
+    assert (unlabeled.digits, unlabeled.photos) == (train.digits, train.photos)
     names = ("digits_train", "digits_val", "digits_test", "digits_unlabeled")
     names += ("digits_negative_train", "digits_negative_test")
     assert len({SPLITS[name].seed for name in names}) == len(names)
 
 
-def test_the_first_quarter_of_the_larger_unlabelled_split_is_the_smaller_one() -> None:
+def test_the_first_quarter_of_the_larger_unlabeled_split_is_the_smaller_one() -> None:
     smaller, larger = SPLITS["digits_unlabeled"], SPLITS["digits_unlabeled_4x"]
     assert larger == dataclasses.replace(smaller, num_images=4 * smaller.num_images)
 
 
-def test_half_of_the_classes_are_labelled_on_the_same_images(tmp_path: Path) -> None:
+def test_half_of_the_classes_are_labeled_on_the_same_images(tmp_path: Path) -> None:
     low, high = (SPLITS[f"digits_train_{half}"] for half in ("0to4", "5to9"))
     assert {*low.classes, *high.classes} == set(digits.CLASSES)
     whole = prepare_split("small", tmp_path / "all", SMALL)
@@ -74,8 +74,8 @@ def test_the_other_domain_is_of_other_tones_and_tested_on_other_photographs(
 ) -> None:
     source = SPLITS["digits_train"]
     train, test = SPLITS["digits_negative_train"], SPLITS["digits_negative_test"]
-    unlabelled = SPLITS["digits_negative_unlabeled"]
-    assert unlabelled == dataclasses.replace(train, labelled=False)
+    unlabeled = SPLITS["digits_negative_unlabeled"]
+    assert unlabeled == dataclasses.replace(train, labeled=False)
     assert not {*source.photos, *train.photos} & set(test.photos)
     assert not set(range(*train.digits)) & set(range(*test.digits))
     plain = prepare_split("small", tmp_path / "plain", SMALL)

@@ -128,7 +128,7 @@ def test_wide_and_tall_images_do_not_meet_in_alternating_batches():
     assert all(batch[0]["width"] == batch[1]["width"] for batch in _take(loader, 12))
 
 
-def test_a_rare_class_comes_more_often_in_the_labelled_stream():
+def test_a_rare_class_comes_more_often_in_the_labeled_stream():
     rare = [{**x, "annotations": [{"category_id": int(x["image_id"] == 0)}]} for x in _records(8)]
     cfg = _config("mixed_rare", "ratio", rare)
     cfg.SOLVER.IMS_PER_BATCH = 2
@@ -151,9 +151,9 @@ def test_a_fraction_that_leaves_no_image_of_a_kind_is_refused(fraction):
         build_mixed_loader(cfg, _records(5, pseudo=True), seed=3, mapper=_augment)
 
 
-def test_unlabelled_images_without_boxes_pass_the_mappers(tiny_coco):
+def test_unlabeled_images_without_boxes_pass_the_mappers(tiny_coco):
     from distill.data.loader import build_mapper
-    from distill.pseudo.records import pseudo_records
+    from distill.data.pseudo.records import pseudo_records
 
     cfg = _config("mixed_mapped", "ratio")
     (record, *_) = pseudo_records(DatasetCatalog.get("tiny_train"))

@@ -41,7 +41,7 @@ def files(tmp_path: Path) -> tuple[str, str]:
     return _file(tmp_path, "labels.json", 2), _file(tmp_path, "pseudo.json", 3, score=0.8)
 
 
-def test_labelled_and_pseudo_labelled_images_are_trained_on_together(files):
+def test_labeled_and_pseudo_labeled_images_are_trained_on_together(files):
     labels, pseudo = files
     assert len(training_records(_config((labels,), ()))) == 2
     assert len(training_records(_config((), (pseudo,)))) == 3

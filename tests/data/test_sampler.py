@@ -29,7 +29,7 @@ def test_the_order_depends_on_the_seed_alone():
     assert _batches(4) != _batches(4, seed=6)
 
 
-def test_the_epochs_of_neighbouring_seeds_do_not_repeat_each_other():
+def test_the_epochs_of_neighboring_seeds_do_not_repeat_each_other():
     second_epoch = _indices(_batches(20, batch_size=1))[10:]
     first_epoch_of_next_seed = _indices(_batches(10, batch_size=1, seed=6))
     assert second_epoch != first_epoch_of_next_seed

@@ -86,15 +86,15 @@ def test_the_hue_turns_and_the_saturation_is_scaled_in_either_order_of_channels(
     assert np.abs(same.astype(int) - [200, 0, 0]).max() <= 1
 
 
-def test_distortion_changes_colours_but_no_places() -> None:
-    grey = np.full((6, 8, 3), 100, dtype=np.uint8)
+def test_distortion_changes_colors_but_no_places() -> None:
+    gray = np.full((6, 8, 3), 100, dtype=np.uint8)
     seen = []
     for seed in range(40):
         np.random.seed(seed)
-        aug_input = T.AugInput(grey, boxes=np.array([BOX], dtype=np.float64))
+        aug_input = T.AugInput(gray, boxes=np.array([BOX], dtype=np.float64))
         PhotometricDistortion()(aug_input)
         assert aug_input.image.dtype == np.uint8 and aug_input.boxes.tolist() == [BOX]
-        # Grey has neither hue nor saturation.
+        # Gray has neither hue nor saturation.
         assert np.ptp(aug_input.image) == 0
         seen.append(int(aug_input.image[0, 0, 0]))
     # (100 +- 32) * (0.5 to 1.5), and half of the time nothing of either.
@@ -102,7 +102,7 @@ def test_distortion_changes_colours_but_no_places() -> None:
     assert 4 <= seen.count(100) <= 16
 
 
-def test_expansion_moves_image_and_boxes_alike_on_a_canvas_of_the_colour() -> None:
+def test_expansion_moves_image_and_boxes_alike_on_a_canvas_of_the_color() -> None:
     ratios = []
     for seed in range(20):
         aug_input, _ = augmented(RandomExpand([10, 20, 30], probability=1.0), seed)
@@ -116,7 +116,7 @@ def test_expansion_moves_image_and_boxes_alike_on_a_canvas_of_the_colour() -> No
     assert 1 <= min(ratios) < 2 and 3 < max(ratios) <= 4
 
 
-def test_a_cropped_patch_has_the_iou_and_contains_the_centre() -> None:
+def test_a_cropped_patch_has_the_iou_and_contains_the_center() -> None:
     crop = MinIoURandomCrop()
     crop.ious = (0.5,)
     sides = []
@@ -161,7 +161,7 @@ def test_training_samples_are_squares_whose_boxes_fit(cfg: CfgNode, record: dict
         assert instances.gt_classes.tolist() == [2] and instances.image_size == (SIZE, SIZE)
         (box,) = instances.gt_boxes.tensor.numpy()
         assert box.min() >= 0 and box.max() <= SIZE and (box[2:] > box[:2]).all()
-        # What is white may have become grey, and its edges soft.
+        # What is white may have become gray, and its edges soft.
         image = sample["image"].float().amin(0).numpy()
         rows, columns = (image > image.max() * 0.6).nonzero()
         found = [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]
@@ -184,7 +184,7 @@ def test_samples_repeat_from_any_iteration(cfg: CfgNode, record: dict) -> None:
     assert not torch.equal(expected[0][0]["image"], expected[0][1]["image"])
 
 
-def test_objects_whose_centre_leaves_and_crowds_are_dropped(record: dict) -> None:
+def test_objects_whose_center_leaves_and_crowds_are_dropped(record: dict) -> None:
     boxes = [annotation(BOX, 0), annotation([0, 0, 24, 20], 1), annotation(BOX, 2, iscrowd=1)]
     mapper = BoxMapper([T.CropTransform(20, 10, 60, 50)], "BGR")
     instances = mapper({**record, "annotations": boxes})["instances"]

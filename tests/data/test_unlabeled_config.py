@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import pytest
-import tiny
+from helpers import tiny
 
 from distill.data.unlabeled_config import check_unlabeled_config
 

@@ -13,7 +13,7 @@ from detectron2.utils.events import EventStorage
 from torch import nn
 
 from distill.engine.loop import TrainLoop
-from distill.seeding import Stream, derive_seed, seed_all
+from distill.utils.seeding import Stream, derive_seed, seed_all
 
 
 class _Model(nn.Module):

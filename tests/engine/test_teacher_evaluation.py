@@ -8,7 +8,7 @@ from torch import nn
 
 from distill.config import add_distill_config
 from distill.engine.teacher_evaluation import TeacherInStudentClasses
-from distill.teacher import FrozenTeacher
+from distill.views.teacher import FrozenTeacher
 
 
 class _Detector(nn.Module):

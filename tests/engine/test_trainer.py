@@ -107,7 +107,7 @@ def test_a_killed_run_resumes_to_the_weights_of_one_that_was_not(tiny_coco, tmp_
     assert str(whole_optimizer) == str(killed_optimizer)
 
 
-def test_a_dense_detector_resumes_with_its_running_normaliser(tiny_coco, tmp_path):
+def test_a_dense_detector_resumes_with_its_running_normalizer(tiny_coco, tmp_path):
     options = (*_SHORT, "MODEL.META_ARCHITECTURE", "RetinaNet", "MODEL.RETINANET.NUM_CLASSES", "2")
     options += ("MODEL.RETINANET.IN_FEATURES", "['p2', 'p3', 'p4']")
     whole, halved = tmp_path / "whole", tmp_path / "halved"

@@ -46,12 +46,12 @@ def test_the_values_by_hand() -> None:
     # p = 1/2, q = 3/4: BCE = ln 2, so that the weight is (1 - 1/2)^2, over 4 * 0.75^1.8.
     student, teacher = torch.zeros(2, 2), torch.full((2, 2), math.log(3))
     valid = torch.tensor([True, False])
-    normaliser = 4 * 0.75**1.8
+    normalizer = 4 * 0.75**1.8
     loss = adaptive_distillation(student, teacher, valid)
-    assert loss.item() == pytest.approx(2 * 0.25 * 0.5 * LN2 / normaliser)
+    assert loss.item() == pytest.approx(2 * 0.25 * 0.5 * LN2 / normalizer)
     divergence = LN2 - (0.75 * math.log(4 / 3) + 0.25 * math.log(4))
     loss = adaptive_distillation(student, teacher, valid, form="paper")
-    assert loss.item() == pytest.approx(2 * 0.25 * divergence / normaliser)
+    assert loss.item() == pytest.approx(2 * 0.25 * divergence / normalizer)
 
 
 def test_the_weight_without_the_entropy_by_hand() -> None:
@@ -61,12 +61,12 @@ def test_the_weight_without_the_entropy_by_hand() -> None:
     assert loss.item() == pytest.approx((1 - math.exp(-divergence)) * 0.5 * LN2)
 
 
-def test_the_normaliser_is_at_least_1() -> None:
+def test_the_normalizer_is_at_least_1() -> None:
     # p = q = 1/2, whose power 0.287 would enlarge the loss.
     loss = adaptive_distillation(torch.zeros(1, 1), torch.zeros(1, 1), torch.ones(1))
     assert loss.item() == pytest.approx(0.25 * 0.5 * LN2)
-    _, normaliser = adaptive_distillation_sums(torch.zeros(1, 1), torch.zeros(1, 1), torch.ones(1))
-    assert normaliser.item() == pytest.approx(0.5**1.8)
+    _, normalizer = adaptive_distillation_sums(torch.zeros(1, 1), torch.zeros(1, 1), torch.ones(1))
+    assert normalizer.item() == pytest.approx(0.5**1.8)
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -171,11 +171,11 @@ def test_the_validity_may_be_numbers() -> None:
     )
 
 
-def test_the_teacher_and_the_normaliser_receive_no_gradient() -> None:
+def test_the_teacher_and_the_normalizer_receive_no_gradient() -> None:
     student, teacher, valid = logits_and_validity()
     student.requires_grad_(), teacher.requires_grad_()
-    numerator, normaliser = adaptive_distillation_sums(student, teacher, valid)
-    assert not normaliser.requires_grad
+    numerator, normalizer = adaptive_distillation_sums(student, teacher, valid)
+    assert not normalizer.requires_grad
     assert torch.autograd.grad(numerator, teacher, allow_unused=True) == (None,)
 
 
@@ -198,11 +198,11 @@ def test_the_sums_of_levels_are_the_whole() -> None:
     student, teacher, valid = logits_and_validity(9)
     student.requires_grad_()
     levels = zip(*(x.split([5, 3, 1]) for x in (student, teacher, valid)), strict=True)
-    numerator, normaliser = (
+    numerator, normalizer = (
         torch.stack(x).sum()
         for x in zip(*(adaptive_distillation_sums(*x) for x in levels), strict=True)
     )
-    by_level = numerator / normaliser.clamp(min=1)
+    by_level = numerator / normalizer.clamp(min=1)
     whole = adaptive_distillation(student, teacher, valid)
     torch.testing.assert_close(by_level, whole)
     torch.testing.assert_close(*(torch.autograd.grad(x, student)[0] for x in (by_level, whole)))

@@ -32,7 +32,7 @@ def test_the_values_by_hand() -> None:
     assert loss.item() == pytest.approx(2**2 * divergence / 2 / 4)
 
 
-def test_weights_multiply_and_do_not_normalise() -> None:
+def test_weights_multiply_and_do_not_normalize() -> None:
     student, teacher = torch.randn(2, 3, 68)
     one = distribution_distillation(student, teacher, torch.ones(3))
     torch.testing.assert_close(

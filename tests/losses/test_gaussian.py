@@ -15,9 +15,9 @@ def boxes_at_random(count: int) -> torch.Tensor:
     return torch.cat([corner, corner + torch.rand(count, 2) * 40], 1)
 
 
-def test_the_value_is_1_at_the_centre_and_falls_as_the_formula_says() -> None:
-    # Cell centres at 0.5, 1.5, 2.5; the box is centred on the middle one with sigma 1 cell, so
-    # that edge midpoints and corners are cell centres too.
+def test_the_value_is_1_at_the_center_and_falls_as_the_formula_says() -> None:
+    # Cell centers at 0.5, 1.5, 2.5; the box is centered on the middle one with sigma 1 cell, so
+    # that edge midpoints and corners are cell centers too.
     mask = gaussian_box_mask(torch.tensor([[0.5, 0.5, 2.5, 2.5]]), (4, 4), 1)
     edge, corner = math.exp(-0.5), math.exp(-1)
     torch.testing.assert_close(
@@ -34,7 +34,7 @@ def test_the_value_is_1_at_the_centre_and_falls_as_the_formula_says() -> None:
 
 
 def test_width_and_height_have_their_own_sigma() -> None:
-    # 4 cells of stride 8 wide and 2 high, centred between cells: offsets 0.5 and 1.5 of sigma 2,
+    # 4 cells of stride 8 wide and 2 high, centered between cells: offsets 0.5 and 1.5 of sigma 2,
     # and 0.5 of sigma 1.
     mask = gaussian_box_mask(torch.tensor([[16.0, 8.0, 48.0, 24.0]]), (4, 8), 8)
     row = [math.exp(-(d**2) / 8) * math.exp(-(0.5**2) / 2) for d in (1.5, 0.5, 0.5, 1.5)]
@@ -68,15 +68,15 @@ def test_the_same_box_twice_changes_nothing() -> None:
 @pytest.mark.parametrize(
     ("box", "cell"),
     [
-        ((17.0, 9.0, 18.0, 10.0), (1, 2)),  # between centres
+        ((17.0, 9.0, 18.0, 10.0), (1, 2)),  # between centers
         ((19.0, 11.0, 19.0, 11.0), (1, 2)),  # no area
-        ((16.0, 0.0, 17.0, 32.0), (2, 2)),  # meets centres along one axis only
+        ((16.0, 0.0, 17.0, 32.0), (2, 2)),  # meets centers along one axis only
         ((100.0, 9.0, 140.0, 10.0), (1, 3)),  # right of the map
         ((-40.0, -40.0, -20.0, -20.0), (0, 0)),  # left of and above it
         ((20.0, 12.0, 18.0, 10.0), (1, 2)),  # corners exchanged
     ],
 )
-def test_a_box_without_a_cell_centre_gets_exactly_one_cell(
+def test_a_box_without_a_cell_center_gets_exactly_one_cell(
     box: tuple[float, ...], cell: tuple[int, int]
 ) -> None:
     mask = gaussian_box_mask(torch.tensor([box]), (4, 4), 8)
@@ -85,12 +85,12 @@ def test_a_box_without_a_cell_centre_gets_exactly_one_cell(
     assert torch.equal(mask, expected)
 
 
-def test_a_box_without_area_on_a_cell_centre_gets_that_cell() -> None:
+def test_a_box_without_area_on_a_cell_center_gets_that_cell() -> None:
     mask = gaussian_box_mask(torch.tensor([[12.0, 20.0, 12.0, 20.0]]), (4, 4), 8)
     assert mask[2, 1] == 1 and mask.sum() == 1
 
 
-def test_a_box_that_leaves_the_map_keeps_its_own_centre() -> None:
+def test_a_box_that_leaves_the_map_keeps_its_own_center() -> None:
     # Sigma 16 pixels around (0, 0): cells at 4 and 12 pixels.
     mask = gaussian_box_mask(torch.tensor([[-16.0, -16.0, 16.0, 16.0]]), (3, 3), 8)
     a, b = math.exp(-(4**2) / 512), math.exp(-(12**2) / 512)

@@ -17,7 +17,7 @@ def test_the_value_by_hand() -> None:
     assert masked_imitation(student, teacher, mask).item() == pytest.approx(7 / 6)
 
 
-def test_the_normaliser_is_at_least_1() -> None:
+def test_the_normalizer_is_at_least_1() -> None:
     student, teacher = torch.full((1, 1, 1, 1), 3.0), torch.zeros(1, 1, 1, 1)
     # 0.25 * 9 / (2 * max(1, 0.25))
     assert masked_imitation(student, teacher, torch.full((1, 1, 1, 1), 0.25)) == 1.125

@@ -1,4 +1,4 @@
-"""Localisation distillation by overlap."""
+"""Localization distillation by overlap."""
 
 from __future__ import annotations
 

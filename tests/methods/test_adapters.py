@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from distill.levels import Level
+from distill.views.levels import Level
 from distill.methods.adapters import build_adapters
 
 SAME = (Level("p2", "p2", 4, 8, 8), Level("p3", "res3", 8, 8, 8))

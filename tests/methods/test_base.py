@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import pytest
-import tiny
+from helpers import tiny
 import torch
 from torch import nn
 
-from distill.levels import Level
+from distill.views.levels import Level
 from distill.methods import METHODS, TADF, IDaDet, Method, build_methods
 from distill.methods.base import check_choices
-from distill.schedules import Schedule
+from distill.methods.schedule import Schedule
 
 LEVELS = (Level("p2", "p2", 4, 8, 12),)
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import pytest
-import tiny
-import tiny_dense
+from helpers import tiny
+from helpers import tiny_dense
 import torch
 from torch import Tensor
 
-from distill.dense_pairs import pair_levels
+from distill.views.dense_pairs import pair_levels
 from distill.losses import (
     adaptive_distillation,
     aligned_overlap,
@@ -17,8 +17,8 @@ from distill.losses import (
     iou_localization,
 )
 from distill.methods import ADL, BCKD, LD
-from distill.signals import StudentSignals
-from distill.teacher import TeacherSignals
+from distill.views.student import StudentSignals
+from distill.views.teacher import TeacherSignals
 
 Signals = tuple[StudentSignals, TeacherSignals]
 

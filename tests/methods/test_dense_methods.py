@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import tiny
-import tiny_dense
+from helpers import tiny
+from helpers import tiny_dense
 import torch
 from detectron2.utils.events import EventStorage
 from torch import Tensor, nn
@@ -64,7 +64,7 @@ EVERY = pytest.mark.parametrize("case", CASES)
 @pytest.fixture(autouse=True)
 def _original_size(monkeypatch: pytest.MonkeyPatch) -> None:
     """Small pictures; they are otherwise enlarged."""
-    monkeypatch.setattr("distill.visualization._LEGIBLE", 1)
+    monkeypatch.setattr("distill.methods.pictures._LEGIBLE", 1)
 
 
 def build(case: str, **arguments: Any) -> Distiller:

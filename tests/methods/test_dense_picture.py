@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
-import tiny
-import tiny_dense
+from helpers import tiny
+from helpers import tiny_dense
 import torch
 from torch import Tensor
 
@@ -13,10 +13,10 @@ from distill.methods import dense_picture
 
 @pytest.mark.parametrize(
     ("offset", "rows", "columns"),
-    # Cell (2, 3) of stride 8: the centre of its anchors is in its middle, or in its corner.
+    # Cell (2, 3) of stride 8: the center of its anchors is in its middle, or in its corner.
     [(0.5, (16, 24), (24, 32)), (0.0, (12, 20), (20, 28))],
 )
-def test_a_cell_is_hot_around_the_centre_of_its_anchors(
+def test_a_cell_is_hot_around_the_center_of_its_anchors(
     offset: float, rows: tuple, columns: tuple, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     changes = {"MODEL__ANCHOR_GENERATOR__OFFSET": offset}

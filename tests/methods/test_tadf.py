@@ -1,4 +1,4 @@
-"""Task-adaptive regularisation on hand-made signals: gates, terms, options."""
+"""Task-adaptive regularization on hand-made signals: gates, terms, options."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ import math
 from typing import Any
 
 import pytest
-import tiny
+from helpers import tiny
 import torch
 from detectron2.modeling.box_regression import Box2BoxTransform
 from torch import Tensor
 
-from distill.levels import Level
+from distill.views.levels import Level
 from distill.methods import TADF, MethodOutput, tadf
-from distill.proposals import SharedProposals
-from distill.schedules import Schedule
-from distill.signals import RoiOutputs
+from distill.views.roi import SharedProposals
+from distill.methods.schedule import Schedule
+from distill.views.student import RoiOutputs
 
 UNIT = Box2BoxTransform((1.0, 1.0, 1.0, 1.0))
 STRIDES = {"p2": 4, "p3": 8, "p4": 16}

@@ -1,4 +1,4 @@
-"""Task-adaptive regularisation on hand-made maps: which boxes are imitated where."""
+"""Task-adaptive regularization on hand-made maps: which boxes are imitated where."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-import tiny
+from helpers import tiny
 import torch
 from detectron2.modeling.box_regression import Box2BoxTransform
 
-from distill.levels import Level
+from distill.views.levels import Level
 from distill.methods import TADF, MethodOutput
-from distill.schedules import Schedule
-from distill.signals import StudentSignals
+from distill.methods.schedule import Schedule
+from distill.views.student import StudentSignals
 
 UNIT = Box2BoxTransform((1.0, 1.0, 1.0, 1.0))
 STRIDES = {"p2": 4, "p3": 8, "p4": 16}

@@ -1,4 +1,4 @@
-"""Normalisation by name, and the one whose statistics alone are frozen."""
+"""Normalization by name, and the one whose statistics alone are frozen."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ def test_statistics_never_move_and_the_affine_map_is_trained(training: bool) -> 
     x = (3 + 2 * torch.randn(4, 3, 5, 5)).requires_grad_()
     output = model(x)
     assert all(torch.equal(value, before[name]) for name, value in norm.named_buffers())
-    normalised = (x - norm.running_mean[:, None, None]) / (
+    normalized = (x - norm.running_mean[:, None, None]) / (
         norm.running_var[:, None, None] + 1e-5
     ).sqrt()
-    expected = normalised * norm.weight[:, None, None] + norm.bias[:, None, None]
+    expected = normalized * norm.weight[:, None, None] + norm.bias[:, None, None]
     torch.testing.assert_close(output, expected)
     output.square().sum().backward()
     torch.testing.assert_close(norm.bias.grad, 2 * expected.sum((0, 2, 3)))
-    torch.testing.assert_close(norm.weight.grad, (2 * expected * normalised).sum((0, 2, 3)))
+    torch.testing.assert_close(norm.weight.grad, (2 * expected * normalized).sum((0, 2, 3)))
     assert x.grad.isfinite().all()
 
 
@@ -67,7 +67,7 @@ def test_it_runs_under_autocast_and_on_one_cell() -> None:
     norm = trained().train()
     with torch.autocast("cpu", dtype=torch.bfloat16):
         output = norm(torch.ones(1, 3, 1, 1, dtype=torch.bfloat16))
-    # One cell has no variance of its own, which live batch normalisation refuses.
+    # One cell has no variance of its own, which live batch normalization refuses.
     torch.testing.assert_close(
         output.flatten().float(), torch.tensor([0.0, 9.0, 0.5]), rtol=1e-2, atol=1e-2
     )

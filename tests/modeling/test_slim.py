@@ -1,4 +1,4 @@
-"""The slim backbones: their shapes, their initialisation, and what they refuse."""
+"""The slim backbones: their shapes, their initialization, and what they refuse."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def test_block_counts_that_do_not_fit_are_refused(cfg: CfgNode, blocks: tuple[in
         build_backbone(cfg)
 
 
-def test_equal_channels_of_neighbouring_stages_are_refused(cfg: CfgNode) -> None:
+def test_equal_channels_of_neighboring_stages_are_refused(cfg: CfgNode) -> None:
     cfg.MODEL.SLIM.STEM_CHANNELS = 16
     with pytest.raises(ValueError, match="STEM_CHANNELS and STAGE_CHANNELS .* must change"):
         build_backbone(cfg)

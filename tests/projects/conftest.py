@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from recipes import ROOT
+from helpers.recipes import ROOT
 
 
 @pytest.fixture(autouse=True)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-import tiny
+from helpers import tiny
 from detectron2.modeling import build_model
-from recipes import ROOT, load, load_at_random_weights
+from helpers.recipes import ROOT, load, load_at_random_weights
 
 OVERLAYS = [
     path

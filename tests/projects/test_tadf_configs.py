@@ -8,11 +8,11 @@ import sys
 from pathlib import Path
 
 import pytest
-import tiny
+from helpers import tiny
 from detectron2 import model_zoo
 from detectron2.data import DatasetCatalog
 from detectron2.modeling import build_model
-from recipes import ROOT, load, load_at_random_weights
+from helpers.recipes import ROOT, load, load_at_random_weights
 
 from distill import Distiller
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import benchmark
 import pytest
 
-from distill.benchmark import PAIRS
+from benchmark import PAIRS
 
 SMALL = ["--pair", "digits", "--device", "cpu", "--threads", "1", "--rounds", "1"]
 SMALL += ["--image-size", "64x96", "--batch-size", "2"]

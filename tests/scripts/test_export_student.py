@@ -12,7 +12,7 @@ from detectron2.modeling import build_model
 
 from distill import add_distill_config
 from distill.engine import training_parser
-from distill.export import load_packed
+from distill.deploy import load_packed
 
 _DATA = ("DATASETS.TRAIN", "('tiny_train',)", "DATASETS.TEST", "('tiny_test',)")
 _OVERLAY = """

@@ -7,7 +7,7 @@ import numpy as np
 import pretrain_backbone
 import pytest
 from PIL import Image
-from tiny import rcnn_cfg
+from helpers.tiny import rcnn_cfg
 
 _SCRIPT = pretrain_backbone.__file__
 

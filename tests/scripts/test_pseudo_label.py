@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pseudo_label
 import pytest
-import tiny_labeling
-from tiny_labeling import CLASSES, plan
+from helpers import tiny_labeling
+from helpers.tiny_labeling import CLASSES, plan
 
-from distill.pseudo.generate import generate
+from distill.labeling.generate import generate
 
 ROOT = Path(__file__).parents[2]
 SCRIPT = [sys.executable, "-W", "ignore", str(ROOT / "scripts" / "pseudo_label.py")]
@@ -62,7 +62,7 @@ def test_a_killed_run_goes_on_with_other_processes_to_the_same_bytes(folder: Pat
         stream.write(b'{"chunk": 4, "counts": [2, 18')
     waiting.unlink()
     (folder / "kept.png").rename(waiting)
-    # What is labelled is not even looked at again.
+    # What is labeled is not even looked at again.
     for name in names[:8]:
         (folder / "images" / name).write_text("no image")
     done = subprocess.run(

@@ -13,7 +13,7 @@ from distill.modeling.atss.geometry import box_centers, side_distances
 
 __all__ = ["Candidates", "assign_anchors", "find_candidates"]
 
-# Pixels by which an anchor's centre must lie inside a box, as in the authors' code.
+# Pixels by which an anchor's center must lie inside a box, as in the authors' code.
 _MARGIN = 0.01
 
 
@@ -33,7 +33,7 @@ class Candidates:
 
 
 def find_candidates(anchors: Sequence[Tensor], boxes: Tensor, topk: int = 9) -> Candidates:
-    """Finds the anchors of each level whose centres are nearest to an object's centre.
+    """Finds the anchors of each level whose centers are nearest to an object's center.
 
     Of equally near ones any may be taken. A level with fewer than `topk` anchors gives all it has,
     also none. If there is a single candidate in all, its IoU is the threshold.
@@ -67,7 +67,7 @@ def assign_anchors(
     """Gives anchors to objects.
 
     An object's positive anchors are those of its candidates whose IoU with it reaches its
-    threshold and whose centre lies inside it. An anchor that several objects claim goes to the one
+    threshold and whose center lies inside it. An anchor that several objects claim goes to the one
     it overlaps most, among equals to the first. An object may get none; one without area never
     gets any.
 

@@ -18,12 +18,12 @@ def add_atss_config(cfg: CfgNode) -> None:
     # Levels of the backbone that the head reads; each has one anchor a location, whose size is
     # MODEL.ANCHOR_GENERATOR.SIZES'.
     atss.IN_FEATURES = ("p3", "p4", "p5", "p6", "p7")
-    # Convolutions of each branch of the head, and their normalisation.
+    # Convolutions of each branch of the head, and their normalization.
     atss.NUM_CONVS = 4
     atss.NORM = "GN"
     # Score that all classes start with.
     atss.PRIOR_PROB = 0.01
-    # Anchors a level, the nearest to an object's centre, that are candidates for it.
+    # Anchors a level, the nearest to an object's center, that are candidates for it.
     atss.TOPK = 9
     # Weights of (dx, dy, dw, dh) in the box transform.
     atss.BBOX_REG_WEIGHTS = (10.0, 10.0, 5.0, 5.0)

@@ -14,7 +14,7 @@ from fvcore.nn import sigmoid_focal_loss
 from torch import Tensor
 from torch.nn import functional as F
 
-from distill.distributed import mean_over_devices
+from distill.utils.distributed import mean_over_devices
 from distill.losses import aligned_overlap
 from distill.modeling.atss.base import AdaptiveDetector
 from distill.modeling.atss.geometry import box_centers

@@ -9,7 +9,7 @@ __all__ = ["box_centers", "side_distances"]
 
 
 def box_centers(boxes: Tensor) -> Tensor:
-    """Centres (..., 2), x and y, of boxes (..., 4)."""
+    """Centers (..., 2), x and y, of boxes (..., 4)."""
     return (boxes[..., :2] + boxes[..., 2:]) / 2
 
 

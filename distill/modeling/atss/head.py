@@ -36,7 +36,7 @@ class ATSSHead(FCOSHead):
             input_shape: of each level; all have the same channels, which all convolutions keep.
             num_classes: K.
             num_convs: 3x3 convolutions of each branch.
-            norm: their normalisation, see :func:`distill.modeling.norm.head_norm`.
+            norm: their normalization, see :func:`distill.modeling.norm.head_norm`.
             prior_prob: score that all classes start with.
         """
         super().__init__(

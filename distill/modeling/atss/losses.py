@@ -45,7 +45,7 @@ def class_targets(labels: Tensor, values: Tensor, num_classes: int) -> Tensor:
 
 
 def centerness_target(points: Tensor, boxes: Tensor) -> Tensor:
-    """How central points are in boxes: 1 at the centre, 0 on a side.
+    """How central points are in boxes: 1 at the center, 0 on a side.
 
     Args:
         points: (..., 2), x and y in pixels.

@@ -1,4 +1,4 @@
-"""1-bit networks: binarisation, layers, backbones, necks and heads."""
+"""1-bit networks: binarization, layers, backbones, necks and heads."""
 
 from distill.modeling.binary.activations import LearnableBias, PReLU, RPReLU, RSign
 from distill.modeling.binary.block import BinaryBlock, BinaryConvPReLU

@@ -21,7 +21,7 @@ class BinaryBlock(CNNBlockBase):
     """One 1-bit 3x3 convolution with its own shortcut.
 
     y = norm(conv(x + b0)) + shortcut(x), out = PReLU(y + b1) + b2. A shortcut that changes shape
-    is real: 2x2 average pooling where the block strides, 1x1 convolution, normalisation.
+    is real: 2x2 average pooling where the block strides, 1x1 convolution, normalization.
     """
 
     def __init__(
@@ -43,7 +43,7 @@ class BinaryBlock(CNNBlockBase):
             stride: 1 or 2.
             dilation: of the convolution.
             padding: of the convolution; None keeps the size (at stride 1).
-            norm: normalisation, see ``build_norm``.
+            norm: normalization, see ``build_norm``.
             settings: of the convolution.
         """
         super().__init__(in_channels, out_channels, stride)
@@ -70,7 +70,7 @@ class BinaryBlock(CNNBlockBase):
 
 
 class BinaryConvPReLU(nn.Module):
-    """A 1-bit 3x3 convolution of stride 1, optional normalisation, and a PReLU per channel."""
+    """A 1-bit 3x3 convolution of stride 1, optional normalization, and a PReLU per channel."""
 
     def __init__(
         self, in_channels: int, out_channels: int, *, norm: str = "", settings: BinarySettings
@@ -80,7 +80,7 @@ class BinaryConvPReLU(nn.Module):
         Args:
             in_channels: of the input.
             out_channels: of the output.
-            norm: normalisation, see ``build_norm``; "" gives the convolution a bias instead.
+            norm: normalization, see ``build_norm``; "" gives the convolution a bias instead.
             settings: of the convolution.
         """
         super().__init__()

@@ -20,8 +20,8 @@ def add_binary_config(cfg: CfgNode) -> None:
     binary.ACTIVATIONS = True
     # The scale of the two values of a weight: mean (of |w|, a constant) or learned.
     binary.QUANTIZER = "mean"
-    # Factor mu of the learned quantiser's reconstruction loss, mu/2 ||w - alpha sign(w)||^2.
+    # Factor mu of the learned quantizer's reconstruction loss, mu/2 ||w - alpha sign(w)||^2.
     binary.RECONSTRUCTION_WEIGHT = 1e-4
-    # Normalisation of stem, blocks and shortcuts: any of Detectron2's, or FrozenStatsBN: frozen
+    # Normalization of stem, blocks and shortcuts: any of Detectron2's, or FrozenStatsBN: frozen
     # statistics with a trained affine map.
     binary.NORM = "BN"

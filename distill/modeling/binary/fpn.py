@@ -33,7 +33,7 @@ class BinaryFPN(FPN):
             bottom_up: backbone below it.
             in_features: outputs of that backbone to use, from high to low resolution.
             out_channels: of every level.
-            norm: normalisation after each convolution, see ``build_norm``; "" gives the
+            norm: normalization after each convolution, see ``build_norm``; "" gives the
                 convolutions a bias instead.
             top_block: makes further levels, as Detectron2's LastLevelMaxPool.
             fuse_type: ``sum`` or ``avg``.

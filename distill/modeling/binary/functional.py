@@ -1,4 +1,4 @@
-"""Binarisation of activations and weights, with the gradients that let it be trained.
+"""Binarization of activations and weights, with the gradients that let it be trained.
 
 Sources: the polynomial gradient is Bi-Real Net's (arXiv 1808.00278), the scale mean|w| with a
 clipped straight-through gradient ReActNet's (arXiv 2003.03488), the learned scale IDa-Det's (arXiv

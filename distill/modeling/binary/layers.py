@@ -34,7 +34,7 @@ class BinarySettings:
         weights: weights are 1-bit.
         activations: inputs are 1-bit.
         quantizer: the scale of the weights, ``mean`` or ``learned``.
-        reconstruction_weight: factor mu of the learned quantiser's reconstruction loss.
+        reconstruction_weight: factor mu of the learned quantizer's reconstruction loss.
     """
 
     weights: bool = True
@@ -72,12 +72,12 @@ class BinarySettings:
 
 
 class BinaryConv2d(nn.Conv2d):
-    """A convolution of 1-bit activations, which it binarises itself, with 1-bit weights.
+    """A convolution of 1-bit activations, which it binarizes itself, with 1-bit weights.
 
     Padded cells are +1: zero padding before the sign, whose value at 0 is +1. With real
     activations the padding is 0. The latent real weights are the parameter ``weight``.
 
-    A checkpoint of another precision or quantiser loads: a missing ``scale`` is taken from the
+    A checkpoint of another precision or quantizer loads: a missing ``scale`` is taken from the
     loaded weights, a superfluous one is dropped, and where weights or activations were trained at
     another precision, one warning per load says so.
 
@@ -85,7 +85,7 @@ class BinaryConv2d(nn.Conv2d):
         quantizer: ``mean`` or ``learned``.
         binarize_weights: weights are 1-bit.
         binarize_activations: inputs are 1-bit.
-        scale: (Cout,) learned scales, or None unless 1-bit weights have the learned quantiser.
+        scale: (Cout,) learned scales, or None unless 1-bit weights have the learned quantizer.
     """
 
     def __init__(
@@ -117,17 +117,17 @@ class BinaryConv2d(nn.Conv2d):
                 it is a parameter, which begins there.
             binarize_weights: False keeps the weights real.
             binarize_activations: False keeps the input real.
-            reconstruction_weight: factor mu of the learned quantiser's reconstruction loss.
+            reconstruction_weight: factor mu of the learned quantizer's reconstruction loss.
 
         Raises:
-            ValueError: the quantiser is unknown.
+            ValueError: the quantizer is unknown.
         """
         super().__init__(
             in_channels, out_channels, kernel_size, stride, padding, dilation, bias=bias
         )
         if quantizer not in _QUANTIZERS:
             raise ValueError(
-                f"The quantiser {quantizer!r} (MODEL.BINARY.QUANTIZER) is unknown: use one of "
+                f"The quantizer {quantizer!r} (MODEL.BINARY.QUANTIZER) is unknown: use one of "
                 f"{', '.join(_QUANTIZERS)}."
             )
         self.quantizer = quantizer
@@ -140,7 +140,7 @@ class BinaryConv2d(nn.Conv2d):
         self.register_buffer("precision", precision)
 
     def reset_scale(self) -> None:
-        """Sets a learned scale to mean|w|; to be called after initialising the weights anew."""
+        """Sets a learned scale to mean|w|; to be called after initializing the weights anew."""
         if self.scale is not None:
             self.scale.data.copy_(mean_scale(self.weight))
 
@@ -164,12 +164,12 @@ class BinaryConv2d(nn.Conv2d):
         return binarize_weight(self.weight, self.scale)
 
     def auxiliary_losses(self) -> dict[str, Tensor]:
-        """The learned quantiser's reconstruction loss, mu/2 ||w - alpha sign(w)||^2.
+        """The learned quantizer's reconstruction loss, mu/2 ||w - alpha sign(w)||^2.
 
         The factor 1/2 makes its gradient mu (w - alpha sign(w)), as the paper's update has it.
 
         Returns:
-            ``loss_binary_reconstruction``; nothing for other quantisers and frozen weights.
+            ``loss_binary_reconstruction``; nothing for other quantizers and frozen weights.
         """
         if self.scale is None or not self.weight.requires_grad:
             return {}
@@ -187,7 +187,7 @@ class BinaryConv2d(nn.Conv2d):
         return F.conv2d(x, weight, self.bias, self.stride, 0, self.dilation)
 
     def extra_repr(self) -> str:
-        """Adds the precision and the quantiser."""
+        """Adds the precision and the quantizer."""
         bits = f"weights={_kind(self.binarize_weights)}, inputs={_kind(self.binarize_activations)}"
         return f"{super().extra_repr()}, {bits}, quantizer={self.quantizer}"
 

@@ -35,9 +35,9 @@ _STAGE_CHANNELS = (64, 128, 256, 512)
 
 
 class BinaryStem(CNNBlockBase):
-    """A real convolution of stride 2 and normalisation, with or without 3x3/2 max pooling.
+    """A real convolution of stride 2 and normalization, with or without 3x3/2 max pooling.
 
-    There is no activation: the first block binarises or adds to its shortcut what comes out.
+    There is no activation: the first block binarizes or adds to its shortcut what comes out.
     """
 
     def __init__(
@@ -54,7 +54,7 @@ class BinaryStem(CNNBlockBase):
         Args:
             in_channels: channels of the image.
             out_channels: channels of the output.
-            norm: normalisation, see ``build_norm``.
+            norm: normalization, see ``build_norm``.
             kernel_size: of the convolution.
             pool: end with max pooling, for a stride of 4 instead of 2.
         """

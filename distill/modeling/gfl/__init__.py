@@ -1,4 +1,4 @@
-"""GFL: detector, head, losses, and the region that LD distils beside the positives."""
+"""GFL: detector, head, losses, and the region that LD distills beside the positives."""
 
 from distill.modeling.gfl.config import add_gfl_config
 from distill.modeling.gfl.detector import GFL

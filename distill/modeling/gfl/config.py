@@ -18,12 +18,12 @@ def add_gfl_config(cfg: CfgNode) -> None:
     # Levels of the backbone that the head reads; each has one anchor a location, whose size is
     # MODEL.ANCHOR_GENERATOR.SIZES' and matters for the assignment alone.
     gfl.IN_FEATURES = ("p3", "p4", "p5", "p6", "p7")
-    # Convolutions of each branch of the head, and their normalisation.
+    # Convolutions of each branch of the head, and their normalization.
     gfl.NUM_CONVS = 4
     gfl.NORM = "GN"
     # Score that all classes start with.
     gfl.PRIOR_PROB = 0.01
-    # Anchors a level, the nearest to an object's centre, that are candidates for it.
+    # Anchors a level, the nearest to an object's center, that are candidates for it.
     gfl.TOPK = 9
     # Largest distance from a location to a side of its box, in strides: the distribution has one
     # bin more.

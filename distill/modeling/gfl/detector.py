@@ -13,7 +13,7 @@ from detectron2.structures import Boxes, Instances
 from torch import Tensor
 from torch.nn import functional as F
 
-from distill.distributed import mean_over_devices
+from distill.utils.distributed import mean_over_devices
 from distill.losses import aligned_overlap
 from distill.modeling.atss.base import AdaptiveDetector
 from distill.modeling.atss.geometry import box_centers, side_distances
@@ -34,7 +34,7 @@ _MARGIN = 0.1
 class GFL(AdaptiveDetector):
     """GFL, arXiv 2006.04388: scores that rate boxes, and boxes as distributions.
 
-    A location predicts how far its anchor's centre is from the four sides of the box, in strides;
+    A location predicts how far its anchor's center is from the four sides of the box, in strides;
     the anchor's size matters for the assignment alone.
 
     Attributes:
@@ -124,7 +124,7 @@ class GFL(AdaptiveDetector):
 
     @torch.no_grad()
     def valuable_region(self, anchors: list[Boxes], gt_instances: list[Instances]) -> Tensor:
-        """Where localisation is worth distilling beside the positives (LD, arXiv 2102.12252).
+        """Where localization is worth distilling beside the positives (LD, arXiv 2102.12252).
 
         These are the anchors that no object was given to and whose DIoU with some object is at
         least a quarter of its assignment's threshold, but below that; they weigh as much as their

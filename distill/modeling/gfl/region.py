@@ -21,7 +21,7 @@ def valuable_region(
     topk: int = 9,
     fraction: float = 0.25,
 ) -> Tensor:
-    """The anchors of LD's valuable localisation region.
+    """The anchors of LD's valuable localization region.
 
     An anchor is in it if its DIoU with some object is below the object's threshold of the
     assignment (which is one of IoUs), but at least a fraction of that; it need not be a candidate,

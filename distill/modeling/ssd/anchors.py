@@ -39,7 +39,7 @@ class SSDAnchorGenerator(DefaultAnchorGenerator):
             sizes: s_1, s_2, ... in pixels, one more than there are levels.
             aspect_ratios: height over width, for each level; a single list holds for all.
             strides: pixels per cell of each level.
-            offset: of the centres from a cell's corner, in cells.
+            offset: of the centers from a cell's corner, in cells.
 
         Raises:
             ValueError: if the numbers of sizes, ratios and levels do not fit together.

@@ -14,7 +14,7 @@ def add_ssd_config(cfg: CfgNode) -> None:
         cfg: a config made by ``detectron2.config.get_cfg()``.
     """
     # How images are augmented and resized: default (Detectron2's INPUT keys), or ssd (distortion of
-    # colours, expansion, crop by IoU, MODEL.SSD.IMAGE_SIZE; a plain resize for tests).
+    # colors, expansion, crop by IoU, MODEL.SSD.IMAGE_SIZE; a plain resize for tests).
     cfg.INPUT.AUGMENTATION = "default"
 
     ssd = cfg.MODEL.SSD = CfgNode()
@@ -27,14 +27,14 @@ def add_ssd_config(cfg: CfgNode) -> None:
     # Channels of conv6 and conv7 (the level fc7), and the dilation of conv6.
     ssd.FC_CHANNELS = 1024
     ssd.FC_DILATION = 6
-    # Normalisation of the real-valued convolutions up to conv7; "" gives them a bias instead.
+    # Normalization of the real-valued convolutions up to conv7; "" gives them a bias instead.
     ssd.NORM = ""
     # The levels extra1, extra2, ...: channels, stride and padding of the 3x3 convolution that makes
     # each, after a 1x1 convolution to half its channels.
     ssd.EXTRA_CHANNELS = (512, 256, 256, 256)
     ssd.EXTRA_CONV_STRIDES = (2, 2, 1, 1)
     ssd.EXTRA_PADDINGS = (1, 1, 0, 0)
-    # Pixels between neighbouring anchors on them.
+    # Pixels between neighboring anchors on them.
     ssd.EXTRA_STRIDES = (32, 64, 100, 300)
     # Weights of (dx, dy, dw, dh) in the box transform: the inverse of the paper's variances.
     ssd.BBOX_REG_WEIGHTS = (10.0, 10.0, 5.0, 5.0)

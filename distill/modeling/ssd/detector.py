@@ -116,7 +116,7 @@ class SSD(DenseDetector):
         }
 
     def preprocess_image(self, batched_inputs: list[dict[str, Tensor]]) -> ImageList:
-        """Normalises and batches the images.
+        """Normalizes and batches the images.
 
         Args:
             batched_inputs: Detectron2's inputs.

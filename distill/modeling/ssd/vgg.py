@@ -233,7 +233,7 @@ def _vgg_layers(node: CfgNode, channels: int, layers: _Layers) -> Iterator[tuple
 def _conv_relu(
     in_channels: int, out_channels: int, kernel_size: int, *, norm: str, dilation: int = 1
 ) -> Conv2d:
-    """A real-valued convolution that keeps the size, normalisation and ReLU."""
+    """A real-valued convolution that keeps the size, normalization and ReLU."""
     conv = Conv2d(
         in_channels,
         out_channels,

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from distill.modeling.atss import assign_anchors, find_candidates
 
-# Six squares of 10 in a row, with centres at x = 5, 15, ..., 55, and another level of one of 20.
+# Six squares of 10 in a row, with centers at x = 5, 15, ..., 55, and another level of one of 20.
 FINE = torch.tensor([[x, 0.0, x + 10, 10.0] for x in range(0, 60, 10)])
 COARSE = torch.tensor([[0.0, -5, 20, 15]])
 
@@ -28,10 +28,10 @@ def assigned(
     return index, [row.nonzero()[:, 0].tolist() for row in positive]
 
 
-def test_candidates_are_the_nearest_of_each_level_by_their_centres() -> None:
+def test_candidates_are_the_nearest_of_each_level_by_their_centers() -> None:
     boxes = torch.tensor([[[21.0, 0, 31, 10], [0.0, 0, 9, 10]]])
     found = find_candidates([FINE, COARSE], boxes, topk=2)
-    # Centres at x = 26 and x = 4.5; the coarse level has only one anchor.
+    # Centers at x = 26 and x = 4.5; the coarse level has only one anchor.
     assert found.index.sort(dim=2).values.tolist() == [[[2, 3, 6], [0, 1, 6]]]
 
 
@@ -63,8 +63,8 @@ def test_levels_contribute_candidates_though_only_one_fits() -> None:
     assert assigned([[0, -5, 20, 15]], anchors=(FINE, COARSE))[1] == [[6]]
 
 
-def test_an_anchor_whose_centre_lies_outside_the_box_is_not_positive() -> None:
-    # An IoU of 1/2 with anchor 0 and 0 with the others; its centre is 0.005 or 0.02 pixels inside.
+def test_an_anchor_whose_center_lies_outside_the_box_is_not_positive() -> None:
+    # An IoU of 1/2 with anchor 0 and 0 with the others; its center is 0.005 or 0.02 pixels inside.
     assert assigned([[4.995, 0, 10, 10]])[1] == [[]]
     assert assigned([[4.98, 0, 10, 10]])[1] == [[0]]
 
@@ -114,7 +114,7 @@ def test_a_level_without_locations_changes_nothing() -> None:
         assert positives == expected[1] and torch.equal(index, expected[0])
 
 
-def test_a_single_candidate_is_positive_if_the_object_contains_its_centre() -> None:
+def test_a_single_candidate_is_positive_if_the_object_contains_its_center() -> None:
     assert assigned([[0, 0, 6, 6]], [[6, 6, 9, 9]], anchors=(FINE[:1],))[1] == [[0], []]
 
 

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-import tiny
+from helpers import tiny
 import torch
 from detectron2.modeling import build_backbone
 

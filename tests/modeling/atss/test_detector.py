@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-import tiny
+from helpers import tiny
 import torch
 from detectron2.layers import ShapeSpec
 from detectron2.modeling import Backbone, build_model
@@ -62,11 +62,11 @@ def anchors_of(model: ATSS) -> list[Boxes]:
 
 
 def losses_of_two_objects(model: ATSS) -> dict[str, torch.Tensor]:
-    """Cell 0 is an object of class 1, cell 3 one of class 0 whose centre is a little higher."""
+    """Cell 0 is an object of class 1, cell 3 one of class 0 whose center is a little higher."""
     outputs = predictions({0: [0.0, LOG3]}, {3: -LOG3})
     labels = torch.tensor([[1, 2, 2, 0]])
     boxes = anchors_of(model)[0].tensor[None].clone()
-    # Around the centre (24, 24): 8 to the left and right, 24 above and 6 below.
+    # Around the center (24, 24): 8 to the left and right, 24 above and 6 below.
     boxes[0, 3] = torch.tensor([16.0, 0, 32, 30])
     return model.losses(anchors_of(model), outputs, labels, boxes)
 

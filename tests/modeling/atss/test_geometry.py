@@ -5,7 +5,7 @@ import torch
 from distill.modeling.atss import box_centers, side_distances
 
 
-def test_a_centre_lies_half_way_between_the_corners() -> None:
+def test_a_center_lies_half_way_between_the_corners() -> None:
     boxes = torch.tensor([[[2.0, 4, 8, 6], [-4, -4, 0, 1]]])
     assert box_centers(boxes).tolist() == [[[5, 5], [-2, -1.5]]]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from detectron2.config import CfgNode
-from tiny import rcnn_cfg
+from helpers.tiny import rcnn_cfg
 
 
 @pytest.fixture

@@ -16,14 +16,14 @@ def block(in_channels: int = 4, out_channels: int = 4, **arguments: object) -> B
     return BinaryBlock(in_channels, out_channels, **{"settings": BinarySettings(), **arguments})
 
 
-def randomise(module: nn.Module) -> None:
+def randomize(module: nn.Module) -> None:
     for p in module.parameters():
         nn.init.normal_(p, std=0.5)
 
 
 def test_a_block_is_one_convolution_with_its_own_shortcut() -> None:
     layer = block().eval()
-    randomise(layer)
+    randomize(layer)
     x = torch.randn(2, 4, 5, 6)
     y = layer.norm(layer.conv(x + layer.shift.bias[:, None, None])) + x
     act = layer.activation
@@ -31,9 +31,9 @@ def test_a_block_is_one_convolution_with_its_own_shortcut() -> None:
     torch.testing.assert_close(layer(x), y + act.offset.bias[:, None, None])
 
 
-def test_a_shortcut_that_strides_is_pooled_projected_and_normalised() -> None:
+def test_a_shortcut_that_strides_is_pooled_projected_and_normalized() -> None:
     layer = block(4, 6, stride=2).eval()
-    randomise(layer)
+    randomize(layer)
     layer.norm.weight.data.zero_()
     layer.norm.bias.data.zero_()
     x = torch.randn(2, 4, 4, 6)
@@ -112,7 +112,7 @@ def test_the_norm_reaches_block_and_shortcut() -> None:
 @pytest.mark.parametrize("norm", ["", "BN"])
 def test_a_convolution_of_the_neck_has_either_bias_or_norm_then_prelu(norm: str) -> None:
     layer = BinaryConvPReLU(4, 6, norm=norm, settings=BinarySettings()).eval()
-    randomise(layer)
+    randomize(layer)
     assert (layer.conv.bias is None) == bool(norm)
     x = torch.randn(1, 4, 5, 7)
     expected = F.prelu(layer.norm(layer.conv(x)), layer.prelu.weight)

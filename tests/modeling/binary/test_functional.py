@@ -1,4 +1,4 @@
-"""Binarisation: values by hand, and the gradients that the papers define."""
+"""Binarization: values by hand, and the gradients that the papers define."""
 
 from __future__ import annotations
 

@@ -67,7 +67,7 @@ def test_without_1_bit_weights_and_inputs_it_is_a_plain_convolution() -> None:
         layer.alpha()
 
 
-def test_inputs_and_weights_are_binarised_one_by_one() -> None:
+def test_inputs_and_weights_are_binarized_one_by_one() -> None:
     x = torch.randn(1, 2, 5, 5)
     inputs = conv(binarize_weights=False)
     sign = F.pad(torch.where(x < 0, -1.0, 1.0), (1, 1, 1, 1), value=1.0)
@@ -76,7 +76,7 @@ def test_inputs_and_weights_are_binarised_one_by_one() -> None:
     torch.testing.assert_close(weights(x), F.conv2d(x, weights.quantized_weight(), padding=1))
 
 
-def test_an_unknown_quantiser_is_refused_in_one_sentence() -> None:
+def test_an_unknown_quantizer_is_refused_in_one_sentence() -> None:
     with pytest.raises(ValueError, match="'ternary' .MODEL.BINARY.QUANTIZER. .* mean, learned"):
         conv(quantizer="ternary")
 
@@ -128,7 +128,7 @@ def test_superfluous_scales_are_dropped_and_said_once(caplog: pytest.LogCaptureF
     ]
 
 
-def test_scales_of_the_same_quantiser_load() -> None:
+def test_scales_of_the_same_quantizer_load() -> None:
     trained, layer = conv(quantizer="learned"), conv(quantizer="learned")
     trained.scale.data.mul_(-3)
     layer.load_state_dict(trained.state_dict())

@@ -8,7 +8,7 @@ from detectron2.config import CfgNode
 from detectron2.layers import FrozenBatchNorm2d, ShapeSpec
 from detectron2.modeling import build_backbone
 from detectron2.modeling.proposal_generator.rpn import build_rpn_head
-from tiny import changed
+from helpers.tiny import changed
 from torch import nn
 from torch.nn import functional as F
 

@@ -10,10 +10,10 @@ import torch
 from detectron2.config import CfgNode
 from detectron2.layers import ShapeSpec
 from detectron2.modeling.proposal_generator.rpn import StandardRPNHead, build_rpn_head
-from tiny import batch, build, changed, empty_batch, step, without_gradient
+from helpers.tiny import batch, build, changed, empty_batch, step, without_gradient
 from torch.nn import functional as F
 
-from distill.checkpoint import SafeCheckpointer
+from distill.utils.checkpoint import SafeCheckpointer
 from distill.modeling.binary import BinaryConv2d, BinaryRPNHead
 
 REAL = {"MODEL__BINARY__WEIGHTS": False, "MODEL__BINARY__ACTIVATIONS": False}
@@ -38,7 +38,7 @@ def test_several_convolutions_and_learned_scales(cfg: CfgNode) -> None:
     convs = [m for m in head.modules() if isinstance(m, BinaryConv2d)]
     assert [(m.in_channels, m.out_channels) for m in convs] == [(8, 6), (6, 6)]
     for conv in convs:
-        # Detectron2 initialises the weights; the scales follow.
+        # Detectron2 initializes the weights; the scales follow.
         assert conv.weight.std() < 0.02
         torch.testing.assert_close(conv.scale.detach(), conv.weight.abs().mean((1, 2, 3)).detach())
 

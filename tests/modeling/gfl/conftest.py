@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-import tiny
+from helpers import tiny
 from detectron2.config import CfgNode
 
 

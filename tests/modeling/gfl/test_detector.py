@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-import tiny
+from helpers import tiny
 import torch
 from detectron2.layers import ShapeSpec
 from detectron2.modeling import Backbone, build_model
@@ -12,9 +12,9 @@ from detectron2.modeling.anchor_generator import DefaultAnchorGenerator
 from detectron2.structures import Boxes, ImageList, Instances
 from detectron2.utils.events import EventStorage
 
-from distill.dense import decode_boxes
+from distill.views.dense import decode_boxes
 from distill.modeling.gfl import GFL, GFLHead
-from distill.signals import record_student
+from distill.views.student import record_student
 
 LOG2, LOG3 = math.log(2), math.log(3)
 
@@ -58,7 +58,7 @@ def predictions(
     """A head's output where the cells in turn have these logits, and distributions by side.
 
     Other logits are 0; the other distributions are halves of 0 and 1, so the sides half a stride
-    from the centre: the boxes are the cells.
+    from the center: the boxes are the cells.
     """
     scores, bins = torch.zeros(4, 2), torch.tensor([0.0, 0.0, -1e4]).repeat(4, 4)
     for cell, row in logits.items():
@@ -110,7 +110,7 @@ def test_the_loss_weights_are_factors() -> None:
     assert ratios == pytest.approx({"loss_cls": 3, "loss_box_reg": 2, "loss_dfl": 2})
 
 
-def test_a_distance_beyond_the_last_bin_is_learnt_as_nearly_that() -> None:
+def test_a_distance_beyond_the_last_bin_is_learned_as_nearly_that() -> None:
     model = one_level(dfl_loss_weight=1.0)
     labels, boxes = two_objects()
     boxes[0, 3] = torch.tensor([-80.0, 16, 32, 32])

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import pytest
-import tiny
+from helpers import tiny
 import torch
 from detectron2.modeling import build_model
-from recipes import ROOT, load, load_at_random_weights
+from helpers.recipes import ROOT, load, load_at_random_weights
 
-from distill.dense_pairs import check_dense_pair
+from distill.views.dense_pairs import check_dense_pair
 
 COCO = ROOT / "configs" / "coco"
 DIGITS = ROOT / "configs" / "digits"

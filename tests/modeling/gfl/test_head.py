@@ -43,7 +43,7 @@ def test_each_level_has_its_own_scale() -> None:
     torch.testing.assert_close(after[0], before[0])
 
 
-def test_batch_normalisation_has_statistics_for_each_level() -> None:
+def test_batch_normalization_has_statistics_for_each_level() -> None:
     model = head(norm="BN", num_convs=1).train()
     norm = model.cls_subnet[1]
     assert isinstance(norm, CycleBatchNormList) and len(norm) == 2
@@ -52,7 +52,7 @@ def test_batch_normalisation_has_statistics_for_each_level() -> None:
 
 
 @pytest.mark.parametrize(("channels", "groups"), [(64, 32), (48, 16), (8, 8)])
-def test_group_normalisation_has_32_groups_or_what_the_channels_allow(
+def test_group_normalization_has_32_groups_or_what_the_channels_allow(
     channels: int, groups: int
 ) -> None:
     norms = [x for x in head(channels, num_convs=2).modules() if isinstance(x, nn.GroupNorm)]

@@ -17,7 +17,7 @@ def generator(**changes) -> SSDAnchorGenerator:
     return SSDAnchorGenerator(**{**arguments, "strides": [8, 16], **changes})
 
 
-def centred(x: float, y: float, sides: list[tuple[float, float]]) -> torch.Tensor:
+def centered(x: float, y: float, sides: list[tuple[float, float]]) -> torch.Tensor:
     return torch.tensor([[x - w / 2, y - h / 2, x + w / 2, y + h / 2] for w, h in sides])
 
 
@@ -26,12 +26,12 @@ def test_the_first_cells_hold_two_squares_and_the_ratios() -> None:
     middle = math.sqrt(30 * 60)
     sides = [(30, 30), (middle, middle), (30 * ROOT, 30 / ROOT), (30 / ROOT, 30 * ROOT)]
     assert fine.tensor.shape == (2 * 3 * 4, 4)
-    torch.testing.assert_close(fine.tensor[:4], centred(4, 4, sides))
-    torch.testing.assert_close(fine.tensor[4:8], centred(12, 4, sides))
-    torch.testing.assert_close(fine.tensor[12:16], centred(4, 12, sides))
+    torch.testing.assert_close(fine.tensor[:4], centered(4, 4, sides))
+    torch.testing.assert_close(fine.tensor[4:8], centered(12, 4, sides))
+    torch.testing.assert_close(fine.tensor[12:16], centered(4, 12, sides))
     middle, three = math.sqrt(60 * 111), math.sqrt(3)
     sides = [(60, 60), (middle, middle), (60 / ROOT, 60 * ROOT), (60 / three, 60 * three)]
-    torch.testing.assert_close(coarse.tensor, centred(8, 8, sides))
+    torch.testing.assert_close(coarse.tensor, centered(8, 8, sides))
 
 
 def test_ssd300_has_8732_anchors_and_the_last_lie_in_the_middle(published_cfg) -> None:
@@ -43,8 +43,8 @@ def test_ssd300_has_8732_anchors_and_the_last_lie_in_the_middle(published_cfg) -
     assert sum(map(len, levels)) == 8732
     middle = math.sqrt(264 * 315)
     sides = [(264, 264), (middle, middle), (264 * ROOT, 264 / ROOT), (264 / ROOT, 264 * ROOT)]
-    torch.testing.assert_close(levels[-1].tensor, centred(150, 150, sides))
-    torch.testing.assert_close(levels[4].tensor[4:5], centred(150, 50, [(213, 213)]))
+    torch.testing.assert_close(levels[-1].tensor, centered(150, 150, sides))
+    torch.testing.assert_close(levels[4].tensor[4:5], centered(150, 50, [(213, 213)]))
 
 
 @pytest.mark.parametrize("sizes", [[30, 60], [[30], [60], [111]]])

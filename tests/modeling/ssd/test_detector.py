@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-import tiny
+from helpers import tiny
 import torch
 from detectron2.layers import ShapeSpec
 from detectron2.modeling import Backbone, build_model
@@ -12,7 +12,7 @@ from detectron2.structures import Boxes, ImageList, Instances
 from detectron2.utils.events import EventStorage
 
 from distill.modeling.ssd import SSD, SSDAnchorGenerator, SSDHead
-from distill.signals import record_student
+from distill.views.student import record_student
 
 BACKBONES = ["build_ssd_vgg_backbone", "build_ssd_bivgg_backbone"]
 

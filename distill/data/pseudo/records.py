@@ -1,0 +1,188 @@
+"""Files of pseudo labels as training images: thresholds, ignored boxes, weights, classes."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from detectron2.config import CfgNode
+from detectron2.structures import BoxMode
+
+from distill.views.classes import class_names
+from distill.data.pseudo.config import check_pseudo_config
+from distill.data.pseudo.file import PseudoFile
+from distill.data.pseudo.labels import PseudoLabels
+from distill.data.registration import image_root, json_path, register_json_dataset
+from distill.data.pseudo.thresholds import Thresholds
+
+__all__ = ["load_pseudo_records", "pseudo_records"]
+
+Record = dict[str, Any]
+_logger = logging.getLogger(__name__)
+
+
+def load_pseudo_records(cfg: CfgNode, name: str) -> list[Record]:
+    """The images of one of DATASETS.PSEUDO with the boxes that DISTILL.PSEUDO asks for.
+
+    Boxes carry the student's classes, matched by name; those of other classes are left out. An
+    ignored box has "ignore"; with SCORE_WEIGHTS every box has its "score".
+
+    Args:
+        cfg: the student's config.
+        name: FILE.json, or FILE.json@FOLDER.
+
+    Returns:
+        Records in Detectron2's format; without images that have no box, unless KEEP_EMPTY.
+
+    Raises:
+        ValueError, FileNotFoundError: one sentence, if the file, a key or an image is amiss.
+    """
+    check_pseudo_config(cfg)
+    node = cfg.DISTILL.PSEUDO
+    file = register_json_dataset(name)
+    records = _image_records(name, file)
+    names = class_names(cfg) or file.class_names
+    labels = _in_classes(file, names, json_path(name))
+    limits = _limits(cfg, names)
+    kept = labels.above(limits)
+    ignored = labels.select(labels.scores <= limits[labels.classes])
+    ignored = ignored.above(node.IGNORE_THRESHOLD if node.IGNORE_THRESHOLD else 1.0)
+    result = _with_boxes(records, kept, scores=node.SCORE_WEIGHTS)
+    for image, box in zip(ignored.image.tolist(), _annotations(ignored, False), strict=True):
+        result[image]["annotations"].append({**box, "ignore": True})
+    has_box = kept.counts(len(records)) > 0
+    if not node.KEEP_EMPTY:
+        result = [record for record, keep in zip(result, has_box, strict=True) if keep]
+    _report(json_path(name), len(records), has_box, kept, ignored, node.KEEP_EMPTY)
+    if not len(kept):
+        raise ValueError(
+            f"No box of {json_path(name)} is above its threshold: lower "
+            "DISTILL.PSEUDO.SCORE_THRESHOLD, or look at the scores (pseudo_label.py view)"
+        )
+    return result
+
+
+def pseudo_records(records: Sequence[Record], labels: PseudoLabels | None = None) -> list[Record]:
+    """The images of a dataset with a teacher's boxes for annotations, flagged by "pseudo".
+
+    Args:
+        records: a dataset in Detectron2's format; its own annotations are left out.
+        labels: boxes in it; images that have none are left out. None keeps all images, without
+            boxes, for a teacher that sees them in training.
+    """
+    bare = [{**_without_labels(record), "pseudo": True} for record in records]
+    if labels is None:
+        return [{**record, "annotations": []} for record in bare]
+    return [record for record in _with_boxes(bare, labels) if record["annotations"]]
+
+
+def _without_labels(record: Record) -> Record:
+    kept = ("file_name", "image_id", "height", "width")
+    return {key: record[key] for key in kept if key in record}
+
+
+def _with_boxes(
+    records: Sequence[Record], labels: PseudoLabels, *, scores: bool = False
+) -> list[Record]:
+    result: list[Record] = [{**record, "annotations": []} for record in records]
+    for image, box in zip(labels.image.tolist(), _annotations(labels, scores), strict=True):
+        result[image]["annotations"].append(box)
+    return result
+
+
+def _annotations(labels: PseudoLabels, scores: bool) -> list[dict[str, Any]]:
+    columns = (labels.boxes.tolist(), labels.classes.tolist(), labels.scores.tolist())
+    return [
+        {
+            "bbox": box,
+            "bbox_mode": BoxMode.XYXY_ABS,
+            "category_id": category,
+            "iscrowd": 0,
+            **({"score": score} if scores else {}),
+        }
+        for box, category, score in zip(*columns, strict=True)
+    ]
+
+
+def _image_records(name: str, file: PseudoFile) -> list[Record]:
+    root = image_root(name, file)
+    records = [
+        {
+            "file_name": str(root / image["file_name"]),
+            "image_id": image["id"],
+            "height": image["height"],
+            "width": image["width"],
+        }
+        for image in file.images
+    ]
+    missing = [x["file_name"] for x in records if not os.path.isfile(x["file_name"])]
+    if missing:
+        raise FileNotFoundError(
+            f"{len(missing)} of {len(records)} images of {json_path(name)} are missing, "
+            f"{missing[0]} among them: put them there, or write {json_path(name)}@FOLDER"
+        )
+    return records
+
+
+def _limits(cfg: CfgNode, names: Sequence[str]) -> np.ndarray:
+    """The threshold (K,) of each class of the student."""
+    node = cfg.DISTILL.PSEUDO
+    if not node.THRESHOLDS:
+        return Thresholds(node.SCORE_THRESHOLD).of(names)
+    limits = Thresholds.load(node.THRESHOLDS).of(names)
+    low = [name for name, x in zip(names, limits, strict=True) if x < node.IGNORE_THRESHOLD]
+    if low:
+        raise ValueError(
+            f"DISTILL.PSEUDO.IGNORE_THRESHOLD {node.IGNORE_THRESHOLD} is above the threshold of "
+            f"{low[0]} in {node.THRESHOLDS}: set it below"
+        )
+    return limits
+
+
+def _in_classes(file: PseudoFile, names: Sequence[str], path: Path) -> PseudoLabels:
+    """The boxes in the student's classes."""
+    place = {name: number for number, name in enumerate(names)}
+    classes = np.array([place.get(name, -1) for name in file.class_names], dtype=np.int64)
+    if not (classes >= 0).any():
+        raise ValueError(
+            f"{path} has none of the student's classes ({', '.join(names[:5])}, ...) but "
+            f"{', '.join(file.class_names[:5])}: rename them by pseudo_label.py merge --aliases"
+        )
+    unknown = [name for name in names if name not in file.class_names]
+    if unknown:
+        _logger.warning(
+            "%s lacks %d of the student's %d classes (%s): where they occur in its images they "
+            "are background.",
+            *(path, len(unknown), len(names), ", ".join(unknown[:5])),
+        )
+    labels = file.labels
+    mine = classes[labels.classes]
+    kept = mine >= 0
+    if not kept.all():
+        _logger.warning(
+            "%d boxes of %s are of classes that the student lacks: they are left out.",
+            *(int((~kept).sum()), path),
+        )
+    labels = PseudoLabels(labels.image, labels.boxes, labels.scores, mine, labels.teacher)
+    return labels.select(kept)
+
+
+def _report(
+    path: Path,
+    images: int,
+    has_box: np.ndarray,
+    kept: PseudoLabels,
+    ignored: PseudoLabels,
+    keep_empty: bool,
+) -> None:
+    empty = int((~has_box).sum())
+    _logger.info(
+        "%s: %d boxes above their thresholds in %d of %d images, %d boxes ignored; the %d images "
+        "without a box are %s.",
+        *(path, len(kept), images - empty, images, len(ignored), empty),
+        "kept" if keep_empty else "left out",
+    )

@@ -1,0 +1,72 @@
+"""Score thresholds by class, as a file that calibrate writes and everything else reads."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from distill.utils.checkpoint import atomic_write
+
+__all__ = ["Thresholds"]
+
+
+@dataclass(frozen=True)
+class Thresholds:
+    """Scores above which boxes are believed.
+
+    Attributes:
+        default: that of classes without one of their own.
+        classes: by a class' name.
+    """
+
+    default: float = 0.5
+    classes: dict[str, float] = field(default_factory=dict)
+
+    def of(self, class_names: Sequence[str]) -> np.ndarray:
+        """The thresholds (K,) of K classes."""
+        return np.array([self.classes.get(name, self.default) for name in class_names], float)
+
+    def save(self, path: str | Path, info: dict[str, object] | None = None) -> None:
+        """Writes a JSON file, whole or not at all.
+
+        Args:
+            path: the file; its folder is made.
+            info: a header; plain values.
+
+        Raises:
+            OSError: if it can't be written.
+        """
+        path = Path(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        content = {"info": info or {}, "default": self.default, "classes": self.classes}
+        text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+        atomic_write(path, lambda stream: stream.write(text.encode()))
+
+    @classmethod
+    def load(cls, path: str | Path) -> Thresholds:
+        """Reads what :meth:`save` wrote.
+
+        Raises:
+            FileNotFoundError: if there is no such file.
+            ValueError: one sentence, if it is damaged or a threshold is not between 0 and 1.
+        """
+        path = Path(path)
+        if not path.is_file():
+            raise FileNotFoundError(f"The thresholds file {path} does not exist: correct its path.")
+        try:
+            content = json.loads(path.read_bytes())
+            classes = {str(name): float(x) for name, x in content["classes"].items()}
+            default = float(content["default"])
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise ValueError(
+                f"{path} is no thresholds file ({error}): it has a number `default`, and "
+                "`classes`, which gives numbers by a class' name."
+            ) from error
+        for name, value in {"default": default, **classes}.items():
+            if not 0 <= value <= 1:
+                raise ValueError(f"{path} has the threshold {value} of {name}: it must be in 0..1.")
+        return cls(default, classes)

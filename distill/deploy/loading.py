@@ -1,0 +1,153 @@
+"""From a packed file back to a detector."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+
+import torch
+import yaml
+from detectron2.config import CfgNode, get_cfg
+from detectron2.modeling import META_ARCH_REGISTRY
+from torch import Tensor, nn
+
+from distill.utils.checkpoint import CheckpointError
+from distill.views.classes import class_names, num_classes
+from distill.config import add_distill_config, student_config
+from distill.deploy.packed_file import SUFFIX, PackedHeader, read_packed
+from distill.deploy.packed_layers import (
+    binary_layers,
+    packed_layer,
+    replace_layers,
+    unpacked_layer,
+    without_binary_weights,
+)
+from distill.deploy.student import stored_state
+
+__all__ = ["is_packed", "load_packed"]
+
+
+def is_packed(weights: str) -> bool:
+    """Whether weights are, by their name, a packed file."""
+    return weights.endswith(SUFFIX)
+
+
+def load_packed(
+    path: str | os.PathLike[str],
+    *,
+    cfg: CfgNode | None = None,
+    unpack: bool = False,
+    device: str | torch.device = "cpu",
+) -> nn.Module:
+    """Loads the detector of a packed file, for evaluation.
+
+    Its outputs are those of the detector that was exported, bit for bit on the same machine. The
+    1-bit weights stay packed and are unpacked one layer at a time; neither loading nor evaluating
+    holds more than one layer of them in float32. Nothing in the file can run code.
+
+    Args:
+        path: a file that ``export_packed`` wrote.
+        cfg: the config to build the detector with, or that of its Distiller; None takes the one
+            in the file. Either must describe the same network; thresholds and the like may differ.
+        unpack: give ordinary BinaryConv2d layers, with learned scales, which can be trained.
+        device: where to put the detector.
+
+    Returns:
+        The detector in eval mode.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if it is damaged, not a packed file, of another format version, or does not fit
+            the config.
+    """
+    header, tensors = read_packed(path)
+    model = _build(path, header, cfg, device)
+    if cfg is not None:
+        _check_classes(path, header, cfg, model)
+    replace_layers(model, packed_layer)
+    _check_tensors(path, model, tensors)
+    # Not strict: of tensors with several names the file has one.
+    model.load_state_dict(tensors, strict=False)
+    if unpack:
+        replace_layers(model, unpacked_layer)
+    return model.to(device).eval()
+
+
+def _build(
+    path: str | os.PathLike[str],
+    header: PackedHeader,
+    cfg: CfgNode | None,
+    device: str | torch.device,
+) -> nn.Module:
+    """The detector of a config, its 1-bit weights on the meta device."""
+    own = student_config(_file_config(path, header) if cfg is None else cfg)
+    own.defrost()
+    own.MODEL.DEVICE = str(device)
+    try:
+        with without_binary_weights():
+            return META_ARCH_REGISTRY.get(own.MODEL.META_ARCHITECTURE)(own)
+    except (KeyError, ValueError, AssertionError) as error:
+        if cfg is not None:
+            raise
+        raise _unfit_config(path, header, error) from error
+
+
+def _file_config(path: str | os.PathLike[str], header: PackedHeader) -> CfgNode:
+    cfg = get_cfg()
+    add_distill_config(cfg)
+    try:
+        # From a string, yacs loads plain YAML only.
+        cfg.merge_from_other_cfg(CfgNode.load_cfg(header.config))
+    except (yaml.YAMLError, KeyError, ValueError, AssertionError, AttributeError) as error:
+        raise _unfit_config(path, header, error) from error
+    return cfg
+
+
+def _unfit_config(
+    path: str | os.PathLike[str], header: PackedHeader, error: Exception
+) -> CheckpointError:
+    reason = " ".join(str(error.args[0] if error.args else error).split()).rstrip(".")
+    return CheckpointError(
+        f"The config in {path} does not make a detector here ({reason}): load it with version "
+        f"{header.library_version} of this library, which wrote it."
+    )
+
+
+def _check_classes(
+    path: str | os.PathLike[str], header: PackedHeader, cfg: CfgNode, model: nn.Module
+) -> None:
+    count, names = num_classes(model), class_names(cfg)
+    if header.num_classes != count:
+        difference = f"{header.num_classes} classes and the config {count}"
+    elif header.class_names and names and header.class_names != names:
+        difference = f"classes of other names or another order than the config's {names[0]}, ..."
+    else:
+        return
+    raise ValueError(
+        f"{path} has {difference}: evaluate it with the config that it was exported with."
+    )
+
+
+def _check_tensors(
+    path: str | os.PathLike[str], model: nn.Module, tensors: Mapping[str, Tensor]
+) -> None:
+    expected = stored_state(model)
+    both = tensors.keys() & expected.keys()
+    reshaped = {k for k in both if _kind(tensors[k]) != _kind(expected[k])}
+    precisions = (both - reshaped) & {f"{layer}.precision" for layer in binary_layers(model)}
+    changed = {k for k in precisions if not torch.equal(tensors[k], expected[k])}
+    for names, complaint in (
+        (tensors.keys() - both, "has tensors that the config's detector lacks"),
+        (expected.keys() - both, "lacks tensors of the config's detector"),
+        (reshaped, "has tensors of another shape or type than the config's detector"),
+        (changed, "has layers of another precision than MODEL.BINARY of the config says"),
+    ):
+        if names:
+            raise ValueError(
+                f"{path} {complaint} ({', '.join(sorted(names)[:3])}"
+                f"{', ...' if len(names) > 3 else ''}): use the config that it was exported with."
+            )
+
+
+def _kind(tensor: Tensor) -> tuple[torch.Size, torch.dtype]:
+    return tensor.shape, tensor.dtype

@@ -1,8 +1,0 @@
-"""Experiments of several runs: what to run, running it, and the tables that come of it."""
-
-from distill.experiments.export import export_runs
-from distill.experiments.plan import Job, Plan, load_plan
-from distill.experiments.runner import RunFailed, run_jobs
-from distill.experiments.table import format_tables
-
-__all__ = ["Job", "Plan", "RunFailed", "export_runs", "format_tables", "load_plan", "run_jobs"]

@@ -1,0 +1,105 @@
+"""Fill labels that cover only some classes with pseudo labels of the others.
+
+Labels are right, and complete in their own classes: what teachers find of these classes is left
+out, and so are boxes of other classes on top of a label. Without this, training would take objects
+of the missing classes for background.
+"""
+
+from __future__ import annotations
+
+import argparse
+
+from tabulate import tabulate
+
+from distill.labeling.aliases import Aliases
+from distill.labeling.commands.options import add_class_arguments, check_shares
+from distill.labeling.complete import Completed, complete
+from distill.labeling.pool import TeacherInput
+from distill.labeling.sources import load_labels
+from distill.data.pseudo.thresholds import Thresholds
+
+__all__ = ["add_arguments", "run"]
+
+_TITLES = {
+    "class": "class",
+    "labels": "labels",
+    "pseudo": "pseudo",
+    "added": "added",
+    "found": "dropped: on its label",
+    "beyond": "dropped: class labeled",
+    "conflict": "dropped: on another label",
+}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the command's options."""
+    parser.add_argument(
+        "--labels",
+        required=True,
+        metavar="DATASET",
+        help="labels of some classes: a registered dataset, or a COCO JSON",
+    )
+    parser.add_argument(
+        "--pseudo", required=True, metavar="JSON", help="pseudo labels of at least their images"
+    )
+    parser.add_argument("--output", required=True, metavar="JSON", help="the completed file")
+    add_class_arguments(parser)
+    limits = parser.add_mutually_exclusive_group()
+    limits.add_argument("--thresholds", metavar="JSON", help="a file of calibrate")
+    limits.add_argument(
+        "--score-threshold",
+        type=float,
+        default=0.5,
+        metavar="SCORE",
+        help="leave out pseudo labels of lower scores (default: 0.5)",
+    )
+    parser.add_argument(
+        "--iou",
+        type=float,
+        default=0.5,
+        help="a pseudo label that overlaps a label of its class by more is that (default: 0.5)",
+    )
+    parser.add_argument(
+        "--conflict-iou",
+        type=float,
+        default=0.7,
+        metavar="IOU",
+        help="leave out one that overlaps a label of another class by more (default: 0.7)",
+    )
+
+
+def run(args: argparse.Namespace) -> None:
+    """Writes the completed file and prints what was added and dropped.
+
+    Raises:
+        ValueError: an option or a file is wrong, in one sentence.
+        OSError: a file is missing or can't be written.
+    """
+    check_shares(args)
+    pseudo = TeacherInput(
+        args.pseudo,
+        load_labels(args.pseudo, option="--pseudo"),
+        Thresholds.load(args.thresholds) if args.thresholds else Thresholds(args.score_threshold),
+    )
+    completed = complete(
+        load_labels(args.labels),
+        pseudo,
+        name=args.labels,
+        iou=args.iou,
+        conflict_iou=args.conflict_iou,
+        aliases=Aliases.load(args.aliases) if args.aliases else None,
+        classes=args.classes,
+    )
+    completed.file.save(args.output)
+    print(_summary(completed))
+    print(f"Written to {args.output}.")
+
+
+def _summary(completed: Completed) -> str:
+    rows = [[str(row[key]) for key in _TITLES] for row in completed.classes]
+    counts = completed.file.info["counts"]
+    return (
+        tabulate(rows, headers=_TITLES.values(), disable_numparse=True)
+        + f"\n\n{counts['labels']} labels and {counts['added']} pseudo labels in "
+        f"{counts['images']} images."
+    )

@@ -1,0 +1,155 @@
+"""Label images with a teacher.
+
+Any detector of Detectron2 labels the images of a registered dataset or of a folder; OUTPUT gets
+pseudo.json, COCO's JSON with a score and a teacher per box. A run that was stopped, even by force,
+goes on with the same command, with any number of processes, and comes to the same file (with the
+same number of threads and the same kind of device). Examples:
+
+    generate --config-file teacher.yaml --weights teacher.pth --images photos --output out
+    generate --config-file model_zoo://COCO-Detection/retinanet_R_50_FPN_3x.yaml
+        --weights model_zoo://COCO-Detection/retinanet_R_50_FPN_3x.yaml
+        --dataset coco_2017_unlabeled --output out --num-gpus 8 --batch-size 8
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import sys
+
+import torch
+from detectron2.utils import comm
+from detectron2.utils.logger import setup_logger
+
+from distill.engine import launch_training
+from distill.labeling.generate import generate
+from distill.labeling.job import plan_job
+from distill.labeling.result import describe_result
+
+__all__ = ["add_arguments", "run"]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds what the command takes."""
+    reference = "a path or model_zoo://<config path>"
+    parser.add_argument("--config-file", required=True, help=f"the teacher's config: {reference}")
+    parser.add_argument("--weights", required=True, help=f"its weights: {reference}, or a URL")
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("--dataset", metavar="NAME", help="a registered dataset")
+    source.add_argument("--images", metavar="FOLDER", help="all images below a folder")
+    parser.add_argument("--output", required=True, metavar="DIR", help="folder of the result")
+    parser.add_argument(
+        "--score-floor", type=_share, default=0.05, help="lowest score of a box (default: 0.05)"
+    )
+    parser.add_argument(
+        "--thresholds", metavar="FILE", help="drop boxes below these too (see calibrate)"
+    )
+    parser.add_argument(
+        "--batch-size",
+        type=_positive,
+        default=1,
+        help="images of a batch; 1, the default, gives exactly the boxes of Detectron2's own "
+        "evaluation, more may be faster, and padding changes scores a little",
+    )
+    parser.add_argument(
+        "--precision",
+        choices=("auto", "float32", "float16", "bfloat16"),
+        default="auto",
+        help="of the teacher's forward (default: auto, which is that of its weights)",
+    )
+    parser.add_argument(
+        "--classes",
+        nargs="+",
+        metavar="CLASS",
+        help="names of the teacher's classes (default: those of its training dataset)",
+    )
+    parser.add_argument(
+        "--tta", action="store_true", help="test-time augmentation, by TEST.AUG of the config"
+    )
+    parser.add_argument("--force", action="store_true", help="label even an evaluation set")
+    parser.add_argument(
+        "--opts", nargs="+", default=[], metavar="KEY VALUE", help="overrides of the config"
+    )
+    _add_process_arguments(parser)
+
+
+def _add_process_arguments(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("processes")
+    group.add_argument("--num-gpus", type=_count, default=1, help="GPUs a machine (default: 1)")
+    group.add_argument(
+        "--num-processes",
+        type=_positive,
+        default=1,
+        help="processes a machine where there is no GPU, or with --num-gpus 0 (default: 1)",
+    )
+    group.add_argument(
+        "--num-machines", type=_positive, default=1, help="machines, which share DIR (default: 1)"
+    )
+    group.add_argument("--machine-rank", type=_count, default=0, help="this machine's number")
+    group.add_argument(
+        "--dist-url", default="auto", help="tcp://HOST:PORT of the first of several machines"
+    )
+    group.add_argument(
+        "--num-workers",
+        type=_count,
+        help="processes that read images, for each of these (default: the config's)",
+    )
+
+
+def run(args: argparse.Namespace) -> None:
+    """Labels the images, in as many processes as asked for.
+
+    Raises:
+        ValueError, OSError: one sentence that names what is wrong.
+    """
+    if args.num_machines > 1 and args.dist_url == "auto":
+        raise ValueError("--num-machines needs --dist-url tcp://HOST:PORT, the same on all.")
+    names = ("output", "config_file", "weights", "dataset", "images", "classes", "thresholds")
+    names += ("score_floor", "batch_size", "precision", "tta", "num_workers", "opts", "force")
+    use_gpu = args.num_gpus > 0 and torch.cuda.is_available()
+    job = plan_job(**{name: getattr(args, name) for name in names}, use_gpu=use_gpu)
+    if job.is_finished():
+        # Of a run that was stopped at its very end.
+        shutil.rmtree(job.shards, ignore_errors=True)
+        print(f"Already done. {describe_result(job.result)}")
+        return
+    names = ("num_gpus", "num_processes", "num_machines", "machine_rank", "dist_url")
+    processes = {name: getattr(args, name) for name in names}
+    launch_training(_work, argparse.Namespace(**processes, job=job))
+
+
+def _work(args: argparse.Namespace) -> None:
+    """One process of the run."""
+    setup_logger(distributed_rank=comm.get_rank(), name="distill")
+    try:
+        lines = generate(args.job)
+    except (ValueError, OSError) as error:
+        if comm.get_world_size() == 1:
+            raise
+        # Whichever process is first: the others are stopped with it.
+        sys.stderr.write(f"error: {error}\n")
+        sys.exit(2)
+    if comm.is_main_process():
+        print("\n".join(lines))
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number from 1 on")
+    return int(text)
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} is no number from 0 on")
+    return int(text)
+
+
+def _share(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number between 0 and 1")
+    return value

@@ -1,0 +1,101 @@
+"""Draw shares of a dataset's images, fixed by a seed, and write them with their labels.
+
+An image is drawn whether it has labels or not, and keeps all of its boxes but crowds, which
+Detectron2 does not train on. A share is rounded to whole images, at least one. For one seed the
+smaller shares are inside the larger ones, and the same command writes the same bytes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+from pathlib import Path
+
+import numpy as np
+from tabulate import tabulate
+
+from distill.data.pseudo.file import PseudoFile
+from distill.data.registration import is_json_dataset, json_path
+from distill.labeling.sources import load_labels
+from distill.labeling.split import draw_images, labeled_subset, unlabeled_rest
+
+__all__ = ["add_arguments", "run"]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the command's options."""
+    parser.add_argument(
+        "--labels",
+        required=True,
+        metavar="DATASET",
+        help="a registered dataset, a COCO JSON, or JSON@FOLDER with the folder of its images",
+    )
+    parser.add_argument(
+        "--output",
+        type=Path,
+        required=True,
+        metavar="FOLDER",
+        help="gets NAME_Ppct_seedK.json of each share P and seed K",
+    )
+    parser.add_argument(
+        "--percent",
+        type=float,
+        nargs="+",
+        default=[1.0, 2.0, 5.0, 10.0, 20.0],
+        metavar="P",
+        help="shares of the images (default: 1 2 5 10 20)",
+    )
+    parser.add_argument(
+        "--seed", type=int, nargs="+", default=[0], metavar="K", help="seeds (default: 0)"
+    )
+    parser.add_argument(
+        "--rest",
+        action="store_true",
+        help="also write the other images, without labels: NAME_rest_Ppct_seedK.json",
+    )
+
+
+def run(args: argparse.Namespace) -> None:
+    """Writes the files and prints a table of them.
+
+    Raises:
+        ValueError: an option or the labels are wrong, in one sentence.
+        OSError: a file is missing or can't be written.
+    """
+    labels = load_labels(args.labels)
+    if not len(labels.labels):
+        raise ValueError(f"{args.labels} has no box: give labels as --labels.")
+    # All are made before the first is written, so that a bad option leaves nothing behind.
+    subsets, rests = _draw(labels, args)
+    for name, file in (*subsets.items(), *rests.items()):
+        file.save(args.output / name)
+    missing = {name: _missing_classes(file) for name, file in subsets.items()}
+    rows = [
+        [name, len(file.images), len(file.labels), ", ".join(missing.get(name, ())) or "-"]
+        for name, file in (*subsets.items(), *rests.items())
+    ]
+    print(tabulate(rows, ["file", "images", "boxes", "classes without a box"]))
+    print(f"\nWritten to {args.output}.")
+    if short := [name for name, classes in missing.items() if classes]:
+        print(f"Warning: no box of some classes in {', '.join(short)}.")
+
+
+def _draw(
+    labels: PseudoFile, args: argparse.Namespace
+) -> tuple[dict[str, PseudoFile], dict[str, PseudoFile]]:
+    """By file name, the images with labels and, where asked for, the others."""
+    name = json_path(args.labels).stem if is_json_dataset(args.labels) else args.labels
+    subsets, rests = {}, {}
+    for seed, percent in itertools.product(args.seed, args.percent):
+        drawn = draw_images(labels, percent, seed)
+        header = {"source": name, "percent": percent, "seed": seed}
+        end = f"{percent:g}pct_seed{seed}.json"
+        subsets[f"{name}_{end}"] = labeled_subset(labels, drawn, **header)
+        if args.rest:
+            rests[f"{name}_rest_{end}"] = unlabeled_rest(labels, drawn, **header)
+    return subsets, rests
+
+
+def _missing_classes(file: PseudoFile) -> list[str]:
+    boxes = np.bincount(file.labels.classes, minlength=len(file.class_names))
+    return [name for name, number in zip(file.class_names, boxes, strict=True) if not number]

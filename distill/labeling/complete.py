@@ -1,0 +1,164 @@
+"""Fills labels that cover only some classes with pseudo labels of the others."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+import distill
+from distill.labeling.aliases import Aliases, class_order, union_classes
+from distill.data.pseudo.file import HUMAN, PseudoFile
+from distill.data.pseudo.labels import PseudoLabels
+from distill.labeling.overlap import overlaps
+from distill.labeling.pool import TeacherInput, applied_thresholds, class_limits
+from distill.labeling.provenance import skipped, united_teachers
+from distill.labeling.same_images import align_images
+
+__all__ = ["Completed", "complete"]
+
+# Of pseudo labels without thresholds.
+_THRESHOLD = 0.5
+
+
+@dataclass(frozen=True)
+class Completed:
+    """What :func:`complete` returns.
+
+    Attributes:
+        file: labels and pseudo labels; each image's labels come first.
+        classes: a dict a class: "class", "labels", "pseudo" (boxes above the threshold), "found"
+            (dropped: on a label of the class), "beyond" (dropped: of a class that is labeled, but
+            on no label of it), "conflict" (dropped: on a label of another class) and "added".
+    """
+
+    file: PseudoFile
+    classes: list[dict[str, Any]]
+
+
+def complete(
+    labels: PseudoFile,
+    pseudo: TeacherInput,
+    *,
+    name: str = "labels",
+    iou: float = 0.5,
+    conflict_iou: float = 0.7,
+    aliases: Aliases | None = None,
+    classes: Sequence[str] | None = None,
+) -> Completed:
+    """Adds pseudo labels of the classes that the labels lack.
+
+    Labels are complete in their own classes and right: pseudo labels of these classes are dropped,
+    and so are those of other classes that lie on a label.
+
+    Args:
+        labels: the labels; theirs are the images of the result.
+        pseudo: pseudo labels of these images, and maybe of more; above 0.5 without thresholds.
+        name: what to call the labels in messages.
+        iou: a pseudo label whose IoU with a label of its class is higher counts as found.
+        conflict_iou: one whose IoU with a label of another class is higher is dropped.
+        aliases: which class names mean the same.
+        classes: names, or a dataset, that give the classes of the result and their order; boxes of
+            others are left out.
+
+    Raises:
+        FileNotFoundError: if the dataset of `classes` is missing.
+        ValueError: one sentence, if images, aliases, thresholds or classes don't go together.
+    """
+    aliases, limits = aliases or Aliases(), class_limits(pseudo, _THRESHOLD)
+    lists = [labels.class_names, pseudo.file.class_names]
+    order = class_order(classes, [*lists[0], *lists[1]], aliases)
+    names, places = union_classes(lists, aliases, order)
+    found = align_images(labels, pseudo.file, (name, pseudo.name))
+    if (found < 0).any():
+        raise ValueError(
+            f"{pseudo.name} lacks {int((found < 0).sum())} of the {len(found)} images of {name}, "
+            f"such as {labels.images[int(found.argmin())]['file_name']}: generate it for these."
+        )
+    known = _in_union(labels.labels, places[0], np.arange(len(labels.images)))
+    believed = pseudo.file.labels.scores > limits[pseudo.file.labels.classes]
+    number = np.full(len(pseudo.file.images), -1)
+    number[found] = np.arange(len(found))
+    guessed = _in_union(pseudo.file.labels.select(believed), places[1], number)
+    on_own, on_other = _on_labels(guessed, known, iou, conflict_iou)
+    labeled = np.isin(guessed.classes, places[0])
+    reasons = {
+        "pseudo": np.ones(len(guessed), dtype=bool),
+        "found": labeled & on_own,
+        "beyond": labeled & ~on_own,
+        "conflict": ~labeled & on_other,
+        "added": ~labeled & ~on_other,
+    }
+    count = {key: _per_class(guessed.classes[mask], names) for key, mask in reasons.items()}
+    count = {"class": names, "labels": _per_class(known.classes, names), **count}
+    rows = [dict(zip(count, row, strict=True)) for row in zip(*count.values(), strict=True)]
+    added = guessed.select(reasons["added"])
+    info = _header(labels, pseudo, name, limits)
+    info["counts"].update(boxes=len(known) + len(added), labels=len(known), added=len(added))
+    info["complete"] = {"iou": iou, "conflict_iou": conflict_iou, "classes": rows}
+    images = labels.images
+    if not labels.info["image_root"]:
+        images = [pseudo.file.images[place] for place in found.tolist()]
+    return Completed(_together(info, images, names, (labels, known), (pseudo.file, added)), rows)
+
+
+def _in_union(labels: PseudoLabels, places: Sequence[int], number: np.ndarray) -> PseudoLabels:
+    """Renumbers classes and images, and leaves out what has -1; boxes stay in their sequence."""
+    image = number[labels.image]
+    classes = np.array(places, dtype=np.int64)[labels.classes]
+    labels = dataclasses.replace(labels, image=image, classes=classes)
+    return labels.select((image >= 0) & (classes >= 0))
+
+
+def _on_labels(
+    guessed: PseudoLabels, known: PseudoLabels, iou: float, conflict_iou: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Which pseudo labels lie on a label of their class, and which on one of another."""
+    masks = np.zeros((2, len(guessed)), dtype=bool)
+    for mask, same, limit in zip(masks, (True, False), (iou, conflict_iou), strict=True):
+        box, label = overlaps(guessed.image, guessed.boxes, known.image, known.boxes, limit)
+        mask[box[(guessed.classes[box] == known.classes[label]) == same]] = True
+    return masks[0], masks[1]
+
+
+def _per_class(classes: np.ndarray, names: Sequence[str]) -> list[int]:
+    return np.bincount(classes, minlength=len(names)).tolist()
+
+
+def _header(
+    labels: PseudoFile, pseudo: TeacherInput, name: str, limits: np.ndarray
+) -> dict[str, Any]:
+    place = labels.info if labels.info["image_root"] else pseudo.file.info
+    files = [labels, pseudo.file]
+    before = labels.info.get("thresholds") or {}
+    return {
+        "description": "Labels, completed with pseudo labels",
+        "format": 1,
+        "library": distill.__version__,
+        "dataset": place["dataset"],
+        "image_root": place["image_root"],
+        "teachers": united_teachers(files, [name, pseudo.name]),
+        "score_floor": float(min(limits, default=_THRESHOLD)),
+        "thresholds": {**before, **applied_thresholds([pseudo], _THRESHOLD)},
+        "counts": {"images": len(labels.images), "boxes": 0, "skipped": skipped(files)},
+    }
+
+
+def _together(
+    info: dict[str, Any],
+    images: list[dict[str, Any]],
+    names: tuple[str, ...],
+    *parts: tuple[PseudoFile, PseudoLabels],
+) -> PseudoFile:
+    """One file with the boxes of several, in each image in the sequence of the parts."""
+    teachers = tuple(sorted({name for file, _ in parts for name in file.teachers} or {HUMAN}))
+    columns = []
+    for file, labels in parts:
+        own = np.array([teachers.index(name) for name in file.teachers], dtype=np.int64)
+        columns.append(dataclasses.replace(labels, teacher=own[labels.teacher]))
+    together = PseudoLabels.concatenate(columns)
+    order = np.argsort(together.image, kind="stable")
+    return PseudoFile(info, images, names, teachers, together.select(order))

@@ -1,0 +1,196 @@
+"""The images that a teacher labels: of a folder or a dataset, and how they are read."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from detectron2.data import DatasetCatalog, DatasetMapper, MetadataCatalog
+from detectron2.data import transforms as T
+from detectron2.data.detection_utils import convert_PIL_to_numpy
+from detectron2.utils.file_io import PathManager
+from PIL import Image, ImageOps, UnidentifiedImageError
+from torch.utils.data import Dataset
+
+from distill.data import check_datasets
+from distill.labeling.sources import common_root
+
+__all__ = ["ImageListing", "MappedImages", "printable", "read_image"]
+
+
+@dataclass(frozen=True)
+class ImageListing(Sequence):
+    """File names and ids of images, packed: a hundred thousand cost a few megabytes.
+
+    Attributes:
+        root: absolute path of the folder that the file names start from.
+        dataset: the registered dataset they are of, or None.
+        packed: one JSON text after the other.
+        ends: (N,) int64 place in `packed` where that of each image ends.
+    """
+
+    root: str
+    dataset: str | None
+    packed: bytes
+    ends: np.ndarray
+
+    @classmethod
+    def pack(
+        cls, root: str, items: Iterable[tuple[str, Any]], dataset: str | None = None
+    ) -> ImageListing:
+        """Packs pairs of a file name below the root and an id."""
+        packed, ends = bytearray(), []
+        for name, number in items:
+            packed += json.dumps([name, number]).encode()
+            ends.append(len(packed))
+        return cls(root, dataset, bytes(packed), np.array(ends, np.int64))
+
+    @classmethod
+    def from_folder(cls, folder: str | Path) -> ImageListing:
+        """All files below a folder that have an image's suffix, by path; ids count from 1.
+
+        Raises:
+            FileNotFoundError: if there is no such folder.
+            ValueError: if it holds no image.
+        """
+        root = os.path.abspath(folder)
+        if not os.path.isdir(root):
+            raise FileNotFoundError(f"--images {folder} is no folder: correct its path.")
+        suffixes = _suffixes()
+        names = sorted(name for name in _files_below(root) if name.lower().endswith(suffixes))
+        if not names:
+            raise ValueError(
+                f"--images {folder} holds no image (a file named .jpg, .png or like another format "
+                "that Pillow reads), nor does any folder in it: correct its path."
+            )
+        return cls.pack(root, ((name, number) for number, name in enumerate(names, start=1)))
+
+    @classmethod
+    def from_dataset(cls, name: str) -> ImageListing:
+        """The images of a registered dataset, in its order and with its ids.
+
+        Raises:
+            FileNotFoundError: if a file or folder of the dataset is missing.
+            ValueError: if it is unknown, holds no image, or two of its images share an id.
+        """
+        check_datasets((name,), key="--dataset")
+        records = DatasetCatalog.get(name)
+        if not len(records):
+            raise ValueError(f"--dataset {name} holds no image: check its files.")
+        root = common_root(records, MetadataCatalog.get(name).get("image_root"))
+        ids = [_plain(x.get("image_id", number)) for number, x in enumerate(records, start=1)]
+        if len(set(ids)) < len(ids):
+            raise ValueError(f"--dataset {name} has images that share an image_id: correct it.")
+        files = (Path(os.path.relpath(x["file_name"], root)).as_posix() for x in records)
+        return cls.pack(root, zip(files, ids, strict=True), name)
+
+    def __len__(self) -> int:
+        return len(self.ends)
+
+    def __getitem__(self, number: int) -> tuple[str, Any]:
+        """File name below the root, and id."""
+        start = int(self.ends[number - 1]) if number else 0
+        name, image_id = json.loads(self.packed[start : int(self.ends[number])])
+        return name, image_id
+
+    def digest(self) -> str:
+        """SHA-256 of the names and ids."""
+        return hashlib.sha256(self.packed).hexdigest()
+
+
+class MappedImages(Dataset):
+    """The images of a listing as a model takes them; those that can't be read have a "reason"."""
+
+    def __init__(self, listing: ImageListing, mapper: DatasetMapper) -> None:
+        """Takes format and resizing from a mapper.
+
+        Args:
+            listing: the images.
+            mapper: the teacher's own, for tests.
+        """
+        self.listing = listing
+        self.format = mapper.image_format
+        self.augmentations = mapper.augmentations
+
+    def __len__(self) -> int:
+        return len(self.listing)
+
+    def __getitem__(self, number: int) -> dict[str, Any]:
+        name, image_id = self.listing[number]
+        path = os.path.join(self.listing.root, name)
+        result = {"file_name": path, "image_id": image_id}
+        try:
+            # A name that no JSON file can hold.
+            name.encode()
+            image = read_image(path, self.format)
+            result["height"], result["width"] = image.shape[:2]
+            inputs = T.AugInput(image)
+            self.augmentations(inputs)
+        except Exception as error:  # whatever is wrong with a file must not stop the others
+            return {**result, "reason": _reason(error, path, name)}
+        chw = np.ascontiguousarray(inputs.image.transpose(2, 0, 1))
+        return {**result, "image": torch.as_tensor(chw)}
+
+
+def read_image(path: str, format: str) -> np.ndarray:
+    """Reads an image as Detectron2 does, turned as its EXIF data say, but scales 16 bits to 8.
+
+    Detectron2 cuts off all that is brighter than 255.
+
+    Args:
+        path: the file.
+        format: a mode of PIL, "BGR" or "YUV-BT.601".
+
+    Returns:
+        (H, W, C) pixels, 0-255.
+
+    Raises:
+        OSError: if it is no image, or is damaged.
+    """
+    with PathManager.open(path, "rb") as stream:
+        image = Image.open(stream)
+        deep = image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PNG")
+        ImageOps.exif_transpose(image, in_place=True)
+        if deep:
+            pixels = np.asarray(image).astype(np.float64) / 257
+            image = Image.fromarray(pixels.clip(0, 255).round().astype(np.uint8))
+        return convert_PIL_to_numpy(image, format)
+
+
+def printable(name: str) -> str:
+    """A file's name with escapes in place of what is no valid UTF-8."""
+    return name.encode(errors="backslashreplace").decode()
+
+
+def _suffixes() -> tuple[str, ...]:
+    known = Image.registered_extensions()
+    return tuple(sorted(suffix for suffix, format in known.items() if format in Image.OPEN))
+
+
+def _files_below(root: str) -> Iterator[str]:
+    for folder, _, names in os.walk(root):
+        below = Path(folder).relative_to(root)
+        yield from ((below / name).as_posix() for name in names)
+
+
+def _plain(image_id: Any) -> int | str:
+    return image_id if isinstance(image_id, str) else int(image_id)
+
+
+def _reason(error: Exception, path: str, name: str) -> str:
+    """Why an image can't be read, without the path of the folder."""
+    if isinstance(error, UnidentifiedImageError):
+        return "it is no image, or of a format that Pillow does not read"
+    if isinstance(error, UnicodeEncodeError):
+        return "its name is no valid UTF-8"
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    text = (str(error).splitlines() or [""])[0].replace(path, name).rstrip(".")
+    return text or type(error).__name__

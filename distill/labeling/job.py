@@ -1,0 +1,283 @@
+"""What a teacher is to label and how, checked before any process starts."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from detectron2.config import CfgNode
+
+from distill.utils.checkpoint import atomic_write, file_digest
+from distill.views.classes import class_names
+from distill.labeling.detector import Detector, build_detector, detector_config
+from distill.labeling.evaluation_sets import refuse_evaluation_images
+from distill.labeling.images import ImageListing
+from distill.data.pseudo.thresholds import Thresholds
+from distill.teacher_source import local_weights
+
+__all__ = ["LabelingJob", "plan_job"]
+
+# The settings that a folder's boxes depend on, and where each comes from.
+_SOURCES = {
+    "teacher": "--config-file or --weights",
+    "config_sha256": "--config-file or --opts",
+    "weights_sha256": "--weights",
+    "classes": "--classes",
+    "dataset": "--dataset",
+    "image_root": "--images or --dataset",
+    "images": "list of images",
+    "images_sha256": "list of images",
+    "batch_size": "--batch-size",
+    "score_floor": "--score-floor",
+    "thresholds": "--thresholds",
+    "precision": "--precision",
+    "tta": "--tta",
+}
+
+
+@dataclass(frozen=True)
+class LabelingJob:
+    """A teacher, images, and the folder that gets the boxes.
+
+    Attributes:
+        output: the folder.
+        cfg: the teacher's config.
+        config_file: where it comes from.
+        weights: a local file.
+        weights_sha256: its digest.
+        class_names: names of the teacher's classes.
+        listing: the images.
+        batch_size: images of a batch, which is what a run that was killed may lose.
+        score_floor: lowest score of a box.
+        thresholds: scores that boxes have to exceed besides, or None.
+        precision: see `FrozenTeacher`.
+        tta: whether Detectron2's test-time augmentation is used.
+        num_workers: processes that read images, for each process that labels.
+    """
+
+    output: Path
+    cfg: CfgNode
+    config_file: str
+    weights: str
+    weights_sha256: str
+    class_names: tuple[str, ...]
+    listing: ImageListing
+    batch_size: int
+    score_floor: float
+    thresholds: Thresholds | None
+    precision: str
+    tta: bool
+    num_workers: int
+
+    @property
+    def result(self) -> Path:
+        """The file of pseudo labels."""
+        return self.output / "pseudo.json"
+
+    @property
+    def shards(self) -> Path:
+        """The folder of what is labeled so far."""
+        return self.output / "shards"
+
+    @property
+    def teacher(self) -> str:
+        """Its name in the file: unlike others of the same config."""
+        return f"{Path(self.config_file).stem}-{self.weights_sha256[:8]}"
+
+    def settings(self) -> dict[str, Any]:
+        """All that the boxes depend on; not the number of processes."""
+        return {
+            "teacher": self.teacher,
+            "config_sha256": _config_digest(self.cfg),
+            "weights_sha256": self.weights_sha256,
+            "classes": list(self.class_names),
+            "dataset": self.listing.dataset,
+            "image_root": self.listing.root,
+            "images": len(self.listing),
+            "images_sha256": self.listing.digest(),
+            "batch_size": self.batch_size,
+            "score_floor": self.score_floor,
+            "thresholds": _plain(self.thresholds),
+            "precision": self.precision,
+            "tta": self.tta,
+        }
+
+    def info(self) -> dict[str, Any]:
+        """The header of the file, without what is known at the end only."""
+        config = self.config_file
+        origin = {
+            # A place on this machine means nothing on others.
+            "config": Path(config).name if os.path.isabs(config) else config,
+            "weights": Path(self.weights).name,
+            "weights_sha256": self.weights_sha256,
+        }
+        return {
+            "description": f"Boxes that {self.teacher} found",
+            "dataset": self.listing.dataset,
+            "image_root": self.listing.root,
+            "teachers": {self.teacher: origin},
+            "score_floor": self.score_floor,
+            "thresholds": {self.teacher: _plain(self.thresholds)} if self.thresholds else {},
+            "batch_size": self.batch_size,
+            "precision": self.precision,
+            "tta": self.tta,
+        }
+
+    def build_detector(self) -> Detector:
+        """Builds the teacher; see :func:`distill.labeling.detector.build_detector`."""
+        limits = None if self.thresholds is None else self.thresholds.of(self.class_names)
+        return build_detector(
+            self.cfg,
+            self.weights,
+            self.class_names,
+            precision=self.precision,
+            score_floor=self.score_floor,
+            limits=limits,
+            tta=self.tta,
+        )
+
+    def is_finished(self) -> bool:
+        """Whether the same job has been done.
+
+        Raises:
+            ValueError: if the folder holds something else.
+        """
+        self._compare()
+        return self.result.exists()
+
+    def claim(self) -> None:
+        """Notes in the folder whose it is.
+
+        Raises:
+            ValueError: if it holds something else.
+            OSError: if it can't be written.
+        """
+        if not self._compare():
+            text = json.dumps(self.settings(), indent=2, ensure_ascii=False) + "\n"
+            atomic_write(self._note, lambda stream: stream.write(text.encode()))
+
+    @property
+    def _note(self) -> Path:
+        return self.output / "generate.json"
+
+    def _compare(self) -> bool:
+        """Whether the folder is this job's; False if it is nobody's."""
+        if not self._note.exists():
+            if self.result.exists() or self.shards.exists():
+                raise ValueError(
+                    f"{self.output} holds boxes of unknown origin: choose another --output."
+                )
+            return False
+        try:
+            found = json.loads(self._note.read_bytes())
+            found = {key: found[key] for key in _SOURCES}
+        except (ValueError, KeyError, TypeError) as error:
+            raise ValueError(f"{self._note} is damaged: choose another --output.") from error
+        for key, value in self.settings().items():
+            if found[key] != value:
+                raise ValueError(
+                    f"{self.output} holds boxes made with another {_SOURCES[key]}"
+                    f"{_difference(found[key], value)}: choose another --output, or delete it."
+                )
+        return True
+
+
+def plan_job(
+    *,
+    output: str,
+    config_file: str,
+    weights: str,
+    dataset: str | None,
+    images: str | None,
+    classes: Sequence[str] | None = None,
+    thresholds: str | None = None,
+    score_floor: float = 0.05,
+    batch_size: int = 1,
+    precision: str = "auto",
+    tta: bool = False,
+    num_workers: int | None = None,
+    opts: Sequence[str] = (),
+    use_gpu: bool = False,
+    force: bool = False,
+) -> LabelingJob:
+    """Checks what a user asks for.
+
+    Args:
+        output: folder of the result; it is made.
+        config_file: the teacher's config, a path or model_zoo://<config path>.
+        weights: a path, a URL, or model_zoo://<config path>.
+        dataset: a registered dataset, or None.
+        images: a folder, or None; one of the two is needed.
+        classes: names of the teacher's classes; by default those of its training dataset.
+        thresholds: a thresholds file.
+        score_floor: lowest score of a box.
+        batch_size: images of a batch.
+        precision: "auto", float32, float16 or bfloat16.
+        tta: use test-time augmentation.
+        num_workers: processes that read images; by default DATALOADER.NUM_WORKERS of the teacher.
+        opts: KEY VALUE overrides of the teacher's config.
+        use_gpu: False moves the teacher to the CPU.
+        force: label even images that evaluations use.
+
+    Raises:
+        ValueError, FileNotFoundError: one sentence that names what is wrong.
+    """
+    cfg = detector_config(config_file, opts, use_gpu=use_gpu)
+    names = tuple(classes or class_names(cfg))
+    if not names:
+        raise ValueError(
+            f"The names of the teacher's classes are unknown, as {_training_dataset(cfg)}: give "
+            "them with --classes, in the teacher's order."
+        )
+    if not force:
+        refuse_evaluation_images(dataset, images, cfg.DATASETS.TEST)
+    file = local_weights(weights, "--weights")
+    listing = ImageListing.from_dataset(dataset) if dataset else ImageListing.from_folder(images)
+    Path(output).mkdir(parents=True, exist_ok=True)
+    return LabelingJob(
+        output=Path(output),
+        cfg=cfg,
+        config_file=config_file,
+        weights=file,
+        weights_sha256=file_digest(file),
+        class_names=names,
+        listing=listing,
+        batch_size=batch_size,
+        score_floor=score_floor,
+        thresholds=Thresholds.load(thresholds) if thresholds else None,
+        precision=precision,
+        tta=tta,
+        num_workers=cfg.DATALOADER.NUM_WORKERS if num_workers is None else num_workers,
+    )
+
+
+def _training_dataset(cfg: CfgNode) -> str:
+    if not cfg.DATASETS.TRAIN:
+        return "its config has no DATASETS.TRAIN"
+    return f"the dataset {cfg.DATASETS.TRAIN[0]} of its config is not registered with names"
+
+
+def _config_digest(cfg: CfgNode) -> str:
+    """Digest of what the boxes depend on; where the teacher runs is no part of it."""
+    cfg = cfg.clone()
+    cfg.defrost()
+    cfg.MODEL.DEVICE = cfg.MODEL.WEIGHTS = ""
+    parts = [cfg.MODEL.dump(), cfg.INPUT.dump(), cfg.TEST.AUG.dump(), cfg.TEST.DETECTIONS_PER_IMAGE]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+
+
+def _plain(thresholds: Thresholds | None) -> dict[str, Any]:
+    if thresholds is None:
+        return {}
+    return {"default": thresholds.default, "classes": thresholds.classes}
+
+
+def _difference(there: Any, here: Any) -> str:
+    """Both values, where they are short enough to tell something."""
+    both = f" ({there} there, {here} here)"
+    return both if len(both) < 100 and not isinstance(here, dict) else ""

@@ -1,0 +1,133 @@
+"""The boxes of several files, by one numbering of images, classes and teachers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from distill.data.pseudo.file import PseudoFile
+from distill.labeling.fusion import by_class
+from distill.data.pseudo.labels import PseudoLabels
+from distill.labeling.provenance import TeacherBits, digest, teacher_names
+from distill.labeling.same_images import align_images
+from distill.data.pseudo.thresholds import Thresholds
+
+__all__ = ["TeacherInput", "applied_thresholds", "class_limits", "in_fixed_order", "pool"]
+
+
+@dataclass(frozen=True)
+class TeacherInput:
+    """A file to merge.
+
+    Attributes:
+        name: what to call it in messages.
+        file: its content.
+        thresholds: its boxes of lower scores are left out; None for the score threshold.
+    """
+
+    name: str
+    file: PseudoFile
+    thresholds: Thresholds | None = None
+
+
+def in_fixed_order(inputs: Sequence[TeacherInput]) -> list[TeacherInput]:
+    """Sorts inputs by what they are: by their teachers' names, then by what they hold."""
+
+    def key(x: TeacherInput) -> tuple:
+        limits = x.thresholds and (x.thresholds.default, sorted(x.thresholds.classes.items()))
+        return teacher_names(x.file), digest(x.file), repr(limits)
+
+    return sorted(inputs, key=key)
+
+
+def pool(
+    inputs: Sequence[TeacherInput],
+    base: TeacherInput,
+    places: Sequence[Sequence[int]],
+    bits: TeacherBits,
+    score_threshold: float,
+) -> tuple[PseudoLabels, np.ndarray]:
+    """Puts the boxes that are believed together.
+
+    Args:
+        inputs: the files.
+        base: that whose numbers of images count.
+        places: for each file the place of each of its classes in the union; -1 for none.
+        bits: how to write sets of teachers.
+        score_threshold: of inputs without thresholds.
+
+    Returns:
+        The boxes in the order of :func:`by_class`, their `teacher` the number of the input, and
+        the set (B,) of the teachers of each.
+
+    Raises:
+        ValueError: one sentence, if the images differ, or thresholds are those of another input.
+    """
+    parts, sets = [], []
+    for number, (x, place) in enumerate(zip(inputs, places, strict=True)):
+        labels = x.file.labels
+        classes = np.array(place, dtype=np.int64)[labels.classes]
+        believed = classes >= 0
+        believed &= labels.scores > class_limits(x, score_threshold)[labels.classes]
+        columns = (labels.boxes, labels.scores, classes, np.full(len(labels), number))
+        own = PseudoLabels(_image_numbers(base, x)[labels.image], *columns)
+        parts.append(own.select(believed))
+        sets.append(bits.of(x.file)[believed])
+    together = PseudoLabels.concatenate(parts)
+    order = by_class(together)
+    return together.select(order), np.concatenate(sets)[order]
+
+
+def class_limits(x: TeacherInput, score_threshold: float) -> np.ndarray:
+    """The score (K,) above which boxes of each class of an input are believed.
+
+    Args:
+        x: the input.
+        score_threshold: where it has no thresholds.
+
+    Raises:
+        ValueError: one sentence, if its thresholds are not of its classes.
+    """
+    if x.thresholds is None:
+        return np.full(len(x.file.class_names), score_threshold)
+    if x.thresholds.classes and not set(x.thresholds.classes) & set(x.file.class_names):
+        raise ValueError(
+            f"The thresholds for {x.name} are of {', '.join(sorted(x.thresholds.classes))}, none "
+            "of which is a class of it: give --thresholds in the sequence of the inputs."
+        )
+    return x.thresholds.of(x.file.class_names)
+
+
+def applied_thresholds(inputs: Sequence[TeacherInput], score_threshold: float) -> dict[str, Any]:
+    """The header's entry "thresholds": what was applied, by teacher.
+
+    Where nothing was given now, what the input's own header tells stands.
+
+    Args:
+        inputs: the files.
+        score_threshold: of inputs without thresholds.
+    """
+    applied: dict[str, Any] = {}
+    for x in inputs:
+        before = x.file.info.get("thresholds") or {}
+        given = x.thresholds or Thresholds(score_threshold)
+        own = {"default": given.default, "classes": given.classes}
+        for name in teacher_names(x.file):
+            applied[name] = own if x.thresholds else before.get(name) or own
+    return dict(sorted(applied.items()))
+
+
+def _image_numbers(base: TeacherInput, x: TeacherInput) -> np.ndarray:
+    """The number that each of an input's images has in the base."""
+    found = align_images(base.file, x.file, (base.name, x.name))
+    if len(x.file.images) != len(found) or (found < 0).any():
+        raise ValueError(
+            f"{base.name} is of {len(found)} images and {x.name} of {len(x.file.images)}, of which "
+            f"{int((found >= 0).sum())} are the same: let all teachers label the same images."
+        )
+    numbers = np.zeros(len(found), dtype=np.int64)
+    numbers[found] = np.arange(len(found))
+    return numbers

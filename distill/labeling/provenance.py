@@ -1,0 +1,108 @@
+"""What headers say about where boxes come from, put together for several files."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from distill.data.pseudo.file import HUMAN, PseudoFile
+
+__all__ = ["TeacherBits", "digest", "one_dataset", "skipped", "teacher_names", "united_teachers"]
+
+_JOINT = "+"
+_MAX_TEACHERS = 62
+
+
+class TeacherBits:
+    """Sets of teachers as the bits of int64, whose names are sorted and joined by "+"."""
+
+    def __init__(self, files: Sequence[PseudoFile]) -> None:
+        """Numbers the teachers of files.
+
+        Args:
+            files: the files.
+
+        Raises:
+            ValueError: one sentence, if there are more teachers than bits.
+        """
+        self.names = sorted({name for file in files for name in teacher_names(file)})
+        if len(self.names) > _MAX_TEACHERS:
+            raise ValueError(
+                f"The files have boxes of {len(self.names)} teachers: merge up to {_MAX_TEACHERS}."
+            )
+
+    def of(self, file: PseudoFile) -> np.ndarray:
+        """The set of teachers (B,) of each of a file's boxes."""
+        bits = [
+            sum(1 << self.names.index(name) for name in joined.split(_JOINT))
+            for joined in file.teachers
+        ]
+        return np.array(bits, dtype=np.int64)[_teacher(file)]
+
+    def decode(self, bits: np.ndarray) -> tuple[tuple[str, ...], np.ndarray]:
+        """The names of sets (B,), sorted and each once, and the place (B,) of each set in them."""
+        sets, place = np.unique(bits, return_inverse=True)
+        joined = [
+            _JOINT.join(name for i, name in enumerate(self.names) if value >> i & 1)
+            for value in sets.tolist()
+        ]
+        order = np.argsort(np.array(joined, dtype=object), kind="stable")
+        return tuple(joined[i] for i in order), np.argsort(order)[place.reshape(-1)]
+
+
+def teacher_names(file: PseudoFile) -> tuple[str, ...]:
+    """The teachers of a file, one by one, those without any box too."""
+    found = {name for joined in file.teachers for name in joined.split(_JOINT)}
+    return tuple(sorted(found | set(file.info.get("teachers") or ()))) or (HUMAN,)
+
+
+def united_teachers(files: Sequence[PseudoFile], names: Sequence[str]) -> dict[str, Any]:
+    """The header's entry "teachers" for several files.
+
+    Args:
+        files: the files.
+        names: what to call them in messages.
+
+    Raises:
+        ValueError: one sentence, if different weights go by one name.
+    """
+    united: dict[str, tuple[Any, str]] = {}
+    for file, source in zip(files, names, strict=True):
+        for name, entry in (file.info.get("teachers") or {}).items():
+            known, first = united.setdefault(name, (entry, source))
+            if known.get("weights_sha256") != entry.get("weights_sha256"):
+                raise ValueError(
+                    f"{first} and {source} call different weights {name}: give one of the two "
+                    "teachers another name."
+                )
+    return {name: united[name][0] for name in sorted(united)}
+
+
+def one_dataset(files: Sequence[PseudoFile]) -> str | None:
+    """The registered dataset that all files are of which name one; None for several."""
+    named = {file.info["dataset"] for file in files} - {None}
+    return named.pop() if len(named) == 1 else None
+
+
+def skipped(files: Sequence[PseudoFile]) -> int:
+    """How many images could not be read."""
+    return max((file.info.get("counts") or {}).get("skipped", 0) for file in files)
+
+
+def digest(file: PseudoFile) -> str:
+    """A hash of all that a file holds."""
+    texts = (file.info, file.images, file.class_names, file.teachers)
+    result = hashlib.sha256(json.dumps(texts, sort_keys=True, default=str).encode())
+    labels = file.labels
+    for column in (labels.image, labels.boxes, labels.scores, labels.classes, _teacher(file)):
+        result.update(np.ascontiguousarray(column).tobytes())
+    return result.hexdigest()
+
+
+def _teacher(file: PseudoFile) -> np.ndarray:
+    labels = file.labels
+    return np.zeros(len(labels), np.int64) if labels.teacher is None else labels.teacher

@@ -1,0 +1,120 @@
+"""Shards as one file of pseudo labels, and what there is to say about it."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+from detectron2.data import DatasetCatalog
+
+import distill
+from distill.data.pseudo.file import annotations, write_pseudo_file
+from distill.labeling.images import printable
+from distill.labeling.job import LabelingJob
+from distill.data.pseudo.labels import PseudoLabels
+from distill.labeling.quality import precision_recall
+from distill.labeling.shards import CONFIDENT, ShardIndex
+from distill.labeling.truth import true_annotations
+
+__all__ = ["describe_quality", "describe_result", "write_result"]
+
+_T = TypeVar("_T")
+# Matching boxes with labels needs memory for each of them.
+_MEASURED_IMAGES = 5000
+
+
+def write_result(job: LabelingJob, index: ShardIndex) -> None:
+    """Writes the file of pseudo labels from complete shards, a few lines at a time.
+
+    Raises:
+        ValueError: if a shard was changed.
+        OSError: if it can't be written.
+    """
+    info = job.info()
+    images, boxes, confident, skipped = index.counts.tolist()
+    info["counts"] = {"images": images, "boxes": boxes, "skipped": skipped}
+    info["boxes_above_0.5"] = confident
+    info["skipped"] = [
+        {"file_name": printable(job.listing[number][0]), "reason": reason}
+        for number, reason in _numbered(job, index.images(with_skipped=True))
+        if isinstance(reason, str)
+    ]
+    header = {"description": info.pop("description"), "format": 1, "library": distill.__version__}
+    write_pseudo_file(
+        job.result,
+        {**header, **info},
+        _images(job, index),
+        job.class_names,
+        _annotations(job, index),
+    )
+
+
+def describe_result(path: Path) -> str:
+    """A sentence on a file that :func:`write_result` wrote; only its first line is read."""
+    with open(path, "rb") as stream:
+        line = stream.readline().strip().rstrip(b",") + b"}"
+    info = json.loads(line)["info"]
+    counts = info["counts"]
+    above = info["boxes_above_0.5"] / max(counts["images"], 1)
+    return (
+        f"{path}: {counts['images']} images, {counts['boxes']} boxes ({above:.2f} an image above "
+        f"{CONFIDENT}), {counts['skipped']} images left out."
+    )
+
+
+def describe_quality(job: LabelingJob, index: ShardIndex) -> str | None:
+    """Precision and recall of the boxes above 0.5, or None where no labels are known."""
+    name = job.listing.dataset
+    if name is None:
+        return None
+    records = list(DatasetCatalog.get(name))[:_MEASURED_IMAGES]
+    truth = true_annotations(name, records, job.class_names)
+    if truth is None:
+        return None
+    precision, recall = precision_recall(_confident(job, index, len(records)), truth)
+    part = f" in the first {len(records)} images" if len(records) < len(job.listing) else ""
+    return (
+        f"Boxes above {CONFIDENT}{part}: precision {_percent(precision)}, recall "
+        f"{_percent(recall)} at IoU 0.5."
+    )
+
+
+def _confident(job: LabelingJob, index: ShardIndex, num_images: int) -> PseudoLabels:
+    """The boxes above 0.5 of the first images."""
+    tables = []
+    for number, rows in itertools.islice(_numbered(job, index.boxes()), num_images):
+        rows = rows[rows[:, 4] > CONFIDENT]
+        tables.append(np.insert(rows, 0, number, axis=1))
+    table = np.concatenate(tables)
+    image, classes = table[:, 0].astype(np.int64), table[:, 6].astype(np.int64)
+    return PseudoLabels(image, table[:, 1:5], table[:, 5], classes)
+
+
+def _numbered(
+    job: LabelingJob, chunks: Iterable[tuple[int, Sequence[_T]]]
+) -> Iterator[tuple[int, _T]]:
+    """What chunks hold of each image, by its number."""
+    for chunk, items in chunks:
+        yield from enumerate(items, start=chunk * job.batch_size)
+
+
+def _images(job: LabelingJob, index: ShardIndex) -> Iterator[dict[str, Any]]:
+    for number, size in _numbered(job, index.images()):
+        if not isinstance(size, str):
+            name, image_id = job.listing[number]
+            yield {"id": image_id, "file_name": name, "width": size[0], "height": size[1]}
+
+
+def _annotations(job: LabelingJob, index: ShardIndex) -> Iterator[dict[str, Any]]:
+    teacher = job.teacher
+    for number, rows in _numbered(job, index.boxes()):
+        if len(rows):
+            yield from annotations(job.listing[number][1], rows, teacher)
+
+
+def _percent(share: float | None) -> str:
+    return "unknown" if share is None else f"{100 * share:.1f} %"

@@ -1,0 +1,96 @@
+"""Subsets of a dataset's images with their labels, for training with few labels."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+import distill
+from distill.data.pseudo.file import PseudoFile
+from distill.data.pseudo.labels import PseudoLabels
+
+__all__ = ["draw_images", "labeled_subset", "unlabeled_rest"]
+
+
+def draw_images(labels: PseudoFile, percent: float, seed: int) -> np.ndarray:
+    """Draws images at random; the seed and the images' names alone decide.
+
+    For one seed a smaller share is inside a larger one.
+
+    Args:
+        labels: N images; those without boxes are drawn as well.
+        percent: share of the images, above 0 and up to 100; rounded to whole images, at least one.
+        seed: not negative.
+
+    Returns:
+        Their numbers, ascending.
+
+    Raises:
+        ValueError: one sentence, if an argument is out of range or there is no image.
+    """
+    if not 0 < percent <= 100:
+        raise ValueError(f"--percent is {percent:g}: it must be above 0 and at most 100.")
+    if seed < 0:
+        raise ValueError(f"--seed is {seed}: it must not be negative.")
+    if not labels.images:
+        raise ValueError("The labels list no image: give a dataset with images as --labels.")
+    # By name: another order of the same list draws the same images.
+    by_name = np.argsort(np.array([image["file_name"] for image in labels.images]), kind="stable")
+    order = by_name[np.random.default_rng(seed).permutation(len(by_name))]
+    count = max(1, int(len(order) * percent / 100 + 0.5))
+    return np.sort(order[:count])
+
+
+def labeled_subset(labels: PseudoFile, drawn: np.ndarray, **header: Any) -> PseudoFile:
+    """Some of the images with all of their boxes.
+
+    Args:
+        labels: N images with boxes.
+        drawn: numbers of images, ascending.
+        header: what else the header says; plain values.
+    """
+    places = np.full(len(labels.images), -1)
+    places[drawn] = np.arange(len(drawn))
+    kept = labels.labels.select(places[labels.labels.image] >= 0)
+    kept = replace(kept, image=places[kept.image])
+    return _file(labels, drawn, kept, "Labels of some images", header)
+
+
+def unlabeled_rest(labels: PseudoFile, drawn: np.ndarray, **header: Any) -> PseudoFile:
+    """The other images, without any box.
+
+    Args:
+        labels: N images.
+        drawn: numbers of the images to leave out.
+        header: what else the header says; plain values.
+
+    Raises:
+        ValueError: one sentence, if no image is left.
+    """
+    rest = np.setdiff1d(np.arange(len(labels.images)), drawn)
+    if not len(rest):
+        raise ValueError("--rest has no image, as all were drawn: lower --percent.")
+    nothing = labels.labels.select(np.zeros(len(labels.labels), bool))
+    return _file(labels, rest, nothing, "Images without labels", header)
+
+
+def _file(
+    labels: PseudoFile,
+    numbers: np.ndarray,
+    boxes: PseudoLabels,
+    description: str,
+    header: dict[str, Any],
+) -> PseudoFile:
+    info = {
+        "description": description,
+        "format": 1,
+        "library": distill.__version__,
+        "dataset": labels.info["dataset"],
+        "image_root": labels.info["image_root"],
+        **header,
+        "counts": {"images": len(numbers), "boxes": len(boxes)},
+    }
+    images = [labels.images[number] for number in numbers]
+    return replace(labels, info=info, images=images, labels=boxes)

@@ -1,0 +1,205 @@
+"""Which regions of a batch a student is distilled on.
+
+Source: information-discrepancy-aware distillation (IDa-Det), arXiv 2210.03477. The regions are the
+proposals of both detectors, the selected ones those on which their feature maps disagree most;
+objectness and chance are there to compare with.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from detectron2.config import CfgNode
+from torch import Tensor
+
+from distill.views.levels import Level, assign_levels
+from distill.methods.base import check_choices
+from distill.methods.ida_det.selection import check_fraction, select_top
+from distill.methods.ida_det.filtering import filter_regions, join_regions
+from distill.ops.roi_lookup import pool_pairs, pool_regions
+from distill.methods.ida_det.discrepancy import relative_distance, softmax_distance
+from distill.views.regions import RegionProposals
+from distill.views.student import StudentSignals
+from distill.views.teacher import TeacherSignals
+
+__all__ = ["RegionSelector", "SelectedRegions"]
+
+_CHOICES = {
+    "SELECTION": ("discrepancy", "random", "all", "objectness", "ground_truth", "everywhere"),
+    "POOL_LEVELS": ("every", "assigned", "finest"),
+}
+_POSITIVE = ("TEMPERATURE", "RESOLUTION", "CANONICAL_BOX_SIZE", "TOPK")
+_NOT_NEGATIVE = ("OBJECTNESS_THRESHOLD", "FALLBACK_TOPK", "NMS_THRESHOLD", "JOINT_NMS_THRESHOLD")
+
+
+@dataclass(frozen=True)
+class SelectedRegions:
+    """The regions of a batch and those selected among them, padded.
+
+    Attributes:
+        regions: P regions an image.
+        scores: (N, P) what they are selected by.
+        index: (N, k) the selected regions, the best first.
+        kept: (N, k) bool, False beyond the number selected in an image.
+        boxes: (N, k, 4) their corners in pixels.
+        level: (N, k) index of each one's level, or None where every level counts.
+    """
+
+    regions: RegionProposals
+    scores: Tensor
+    index: Tensor
+    kept: Tensor
+    boxes: Tensor
+    level: Tensor | None
+
+    def on_level(self, level: int) -> Tensor:
+        """(N, k) bool, the kept ones that are imitated on a level, by its index."""
+        return self.kept if self.level is None else self.kept & (self.level == level)
+
+    def means(self) -> tuple[Tensor, Tensor]:
+        """The mean score of all regions and of the selected ones."""
+        valid, kept = self.regions.valid, self.kept
+        chosen = self.scores.gather(1, self.index)
+        return (
+            (self.scores * valid).sum() / valid.sum().clamp(min=1),
+            (chosen * kept).sum() / kept.sum().clamp(min=1),
+        )
+
+
+@dataclass(frozen=True)
+class RegionSelector:
+    """Proposes regions, scores and selects them; the fields are keys of DISTILL.IDaDet.
+
+    Attributes:
+        selection: what is selected.
+        fraction: gamma, the share of each image's regions that is selected, in (0, 1].
+        pool_levels: regions are cropped from "every" level, the "assigned" or the "finest".
+        temperature: of the spatial softmax.
+        resolution: bins along each side of a crop.
+        canonical_box_size: for "assigned", the box size in pixels of the stride-16 level.
+        topk: regions an image from each detector.
+        objectness_threshold: least objectness of a region.
+        fallback_topk: the best so many regions of each detector are kept all the same.
+        nms_threshold: IoU of non-maximum suppression within a detector's regions; 0 for none.
+        joint_nms_threshold: the same for both detectors' together.
+
+    Raises:
+        ValueError: one sentence that names the key, if a value is unknown or out of range.
+    """
+
+    selection: str = "discrepancy"
+    fraction: float = 0.6
+    pool_levels: str = "every"
+    temperature: float = 1.0
+    resolution: int = 7
+    canonical_box_size: int = 224
+    topk: int = 300
+    objectness_threshold: float = 0.0
+    fallback_topk: int = 20
+    nms_threshold: float = 0.0
+    joint_nms_threshold: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Checks the fields."""
+        given = {"SELECTION": self.selection, "POOL_LEVELS": self.pool_levels}
+        check_choices("DISTILL.IDaDet", given, _CHOICES)
+        check_fraction(self.fraction, "DISTILL.IDaDet.FRACTION")
+        for key in _POSITIVE + _NOT_NEGATIVE:
+            value = getattr(self, key.lower())
+            if value < 0 or (value == 0 and key in _POSITIVE):
+                least = "above 0" if key in _POSITIVE else "0 or more"
+                raise ValueError(f"DISTILL.IDaDet.{key} is {value}; it must be {least}")
+
+    @classmethod
+    def from_config(cls, node: CfgNode) -> RegionSelector:
+        """The fields from DISTILL.IDaDet."""
+        return cls(**{name: node[name.upper()] for name in cls.__dataclass_fields__})
+
+    @property
+    def selects_cells(self) -> bool:
+        """Whether cells of the maps are selected, and no regions."""
+        return self.selection in ("ground_truth", "everywhere")
+
+    def used_levels(self, levels: tuple[Level, ...]) -> tuple[Level, ...]:
+        """Those of the levels that regions are cropped from."""
+        return levels[:1] if self.pool_levels == "finest" else levels
+
+    def pool(
+        self,
+        maps: Sequence[Tensor],
+        levels: Sequence[Level],
+        boxes: Tensor,
+        level: Tensor | None,
+    ) -> Iterator[Tensor]:
+        """The crops of boxes from maps of these levels, see `pool_regions`."""
+        return pool_regions(maps, [x.stride for x in levels], boxes, level, self.resolution)
+
+    @torch.no_grad()
+    def select(
+        self,
+        student: StudentSignals,
+        teacher: TeacherSignals,
+        maps: Sequence[tuple[Tensor, Tensor]],
+        levels: Sequence[Level],
+    ) -> SelectedRegions:
+        """Selects among the regions that both detectors propose.
+
+        Args:
+            student: signals with "regions".
+            teacher: signals with "regions".
+            maps: by level, the student's and the teacher's (N, C, H, W) maps to compare.
+            levels: the levels.
+        """
+        regions = self._propose(student, teacher)
+        level = None
+        if self.pool_levels == "assigned":
+            level = assign_levels(regions.boxes, levels, self.canonical_box_size)
+        scores = self._score(regions, maps, levels, level)
+        if self.selection == "all" or not scores.shape[1]:
+            index = torch.arange(scores.shape[1], device=scores.device).expand(scores.shape)
+            kept = regions.valid
+        else:
+            index, kept = select_top(scores, regions.valid, self.fraction)
+        boxes = regions.boxes.gather(1, index[..., None].expand(-1, -1, 4))
+        chosen = None if level is None else level.gather(1, index)
+        return SelectedRegions(regions, scores, index, kept, boxes, chosen)
+
+    def _propose(self, student: StudentSignals, teacher: TeacherSignals) -> RegionProposals:
+        """The regions of both detectors that pass the filters, in one table."""
+        both = [
+            filter_regions(
+                signals.regions(self.topk),
+                topk=self.topk,
+                threshold=self.objectness_threshold,
+                fallback=self.fallback_topk,
+                nms_threshold=self.nms_threshold,
+            )
+            for signals in (student, teacher)
+        ]
+        joined = join_regions(*both)
+        if self.joint_nms_threshold > 0:
+            joined = filter_regions(joined, nms_threshold=self.joint_nms_threshold)
+        return joined
+
+    def _score(
+        self,
+        regions: RegionProposals,
+        maps: Sequence[tuple[Tensor, Tensor]],
+        levels: Sequence[Level],
+        level: Tensor | None,
+    ) -> Tensor:
+        """(N, P) by which regions are selected, the largest first."""
+        if self.selection == "random":
+            return torch.rand_like(regions.objectness)
+        if self.selection != "discrepancy":
+            return regions.objectness
+        strides = [x.stride for x in levels]
+        student, teacher = zip(*maps, strict=True)
+        scores = []
+        for crops in pool_pairs(student, teacher, strides, regions.boxes, level, self.resolution):
+            parts = [softmax_distance(*pair, temperature=self.temperature) for pair in crops]
+            distance, variance = (torch.cat(x, dim=1) for x in zip(*parts, strict=True))
+            scores.append(relative_distance(distance, variance, regions.valid))
+        return torch.stack(scores).mean(0)

@@ -1,0 +1,163 @@
+"""Pictures of what a method borrows from the teacher, for TensorBoard."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from detectron2.structures import Instances
+from matplotlib import colormaps
+from torch import Tensor
+
+from distill.views.roi import SharedProposals
+
+__all__ = ["draw_discrepancy", "draw_heat", "draw_regions"]
+
+# Pixels that the shorter side of a panel has at least, roughly.
+_LEGIBLE = 400
+# Score from which a detection is drawn.
+_SURE = 0.5
+# Proposals on which nothing, only scores, only boxes, or both are borrowed.
+_COLORS = {(0, 0): "gray", (1, 0): "orange", (0, 1): "deepskyblue", (1, 1): "lime"}
+
+
+def draw_regions(
+    example: dict,
+    mask: Tensor | None,
+    stride: int,
+    regions: SharedProposals | None,
+    gates: Mapping[str, Tensor],
+) -> np.ndarray:
+    """The first image of a batch: left its objects and the neck mask, right the proposals.
+
+    The foreground proposals are green where scores and boxes are borrowed, orange where only
+    scores, blue where only boxes, gray where nothing is.
+
+    Args:
+        example: the image's entry in the batch (`image` (C, H, W), `instances`).
+        mask: (h, w) neck mask of the image, or None.
+        stride: pixels per cell of the mask.
+        regions: the batch's shared proposals, or None.
+        gates: (P,) bool by "cls" and "box", where these terms are on.
+
+    Returns:
+        (s H, 2 s W, 3) uint8 RGB, with a whole-number scale s of 1 or more.
+    """
+    # Imported here as it needs OpenCV, which training without pictures does not.
+    from detectron2.utils.visualizer import Visualizer
+
+    image = _to_rgb(example["image"])
+    left = image
+    if mask is not None:
+        heat = mask.detach().float().cpu().repeat_interleave(stride, 0)
+        heat = heat.repeat_interleave(stride, 1)[: image.shape[0], : image.shape[1]].numpy()
+        heat = np.pad(
+            heat, [(0, size - have) for size, have in zip(image.shape[:2], heat.shape, strict=True)]
+        )
+        alpha = 0.6 * heat[..., None]
+        left = ((1 - alpha) * image + alpha * 255 * colormaps["jet"](heat)[..., :3]).astype(
+            np.uint8
+        )
+    truth = example["instances"].gt_boxes.tensor.cpu().numpy()
+    # Small images are enlarged, so that the lines don't hide what they surround.
+    scale = max(1, _LEGIBLE // min(image.shape[:2]))
+    panels = [Visualizer(left, scale=scale).overlay_instances(boxes=truth).get_image()]
+    panel = Visualizer(image, scale=scale)
+    if regions is not None:
+        shown = (regions.image_index == 0) & regions.foreground
+        off = torch.zeros_like(shown)
+        flags = torch.stack([gates.get("cls", off)[shown], gates.get("box", off)[shown]], 1)
+        colors = [_COLORS[tuple(row)] for row in flags.int().tolist()]
+        boxes = regions.boxes[shown].detach().cpu().numpy()
+        panel.overlay_instances(boxes=boxes, assigned_colors=colors)
+    panels.append(panel.output.get_image())
+    return np.concatenate(panels, axis=1)
+
+
+def draw_discrepancy(
+    example: dict,
+    boxes: Tensor,
+    scores: Tensor,
+    selected: Tensor,
+    student: Instances,
+    teacher: Instances,
+) -> np.ndarray:
+    """One image in four panels: scored regions, the selected ones, and what both detectors find.
+
+    Regions go from blue (the lowest score) to red (the highest); what was selected is drawn as the
+    union of its boxes, bright on the darkened image.
+
+    Args:
+        example: the image's entry in the batch (`image` (C, H, W)).
+        boxes: (P, 4) regions.
+        scores: (P,) discrepancy, or what else regions are selected by.
+        selected: (k, 4) the selected regions.
+        student: the student's detections.
+        teacher: the teacher's.
+
+    Returns:
+        (s H, 4 s W, 3) uint8 RGB, with a whole-number scale s of 1 or more.
+    """
+    from detectron2.utils.visualizer import Visualizer
+
+    image = _to_rgb(example["image"])
+    scale = max(1, _LEGIBLE // min(image.shape[:2]))
+    order = scores.argsort()
+    ranks = np.linspace(0, 1, max(1, len(order)))
+    colors = [tuple(color) for color in colormaps["jet"](ranks[: len(order)])[:, :3]]
+    scored = Visualizer(image, scale=scale)
+    for box, color in zip(boxes[order].detach().cpu().numpy(), colors, strict=True):
+        scored.draw_box(box, edge_color=color)
+    lit = np.zeros(image.shape[:2], dtype=bool)
+    for x0, y0, x1, y1 in selected.detach().cpu().round().int().clamp(min=0).tolist():
+        lit[y0:y1, x0:x1] = True
+    chosen = np.where(lit[..., None], image, image // 4).astype(np.uint8)
+    panels = [scored.output.get_image(), Visualizer(chosen, scale=scale).output.get_image()]
+    panels += [_draw_detections(image, x, scale) for x in (student, teacher)]
+    return np.concatenate(panels, axis=1)
+
+
+def draw_heat(example: dict, heat: Tensor, student: Instances, teacher: Instances) -> np.ndarray:
+    """One image in three panels: how much the detectors disagree where, and what both find.
+
+    Args:
+        example: the image's entry in the batch (`image` (C, H, W)).
+        heat: (H', W') disagreement in [0, 1], by pixel; what exceeds the image is cut off.
+        student: the student's detections.
+        teacher: the teacher's.
+
+    Returns:
+        (s H, 3 s W, 3) uint8 RGB, with a whole-number scale s of 1 or more.
+    """
+    from detectron2.utils.visualizer import Visualizer
+
+    image = _to_rgb(example["image"])
+    scale = max(1, _LEGIBLE // min(image.shape[:2]))
+    height, width = image.shape[:2]
+    colors = colormaps["inferno"](heat[:height, :width].cpu().numpy())[..., :3]
+    blended = (0.4 * image + 0.6 * 255 * colors).astype(np.uint8)
+    panels = [Visualizer(blended, scale=scale).output.get_image()]
+    panels += [_draw_detections(image, x, scale) for x in (student, teacher)]
+    return np.concatenate(panels, axis=1)
+
+
+def _draw_detections(image: np.ndarray, found: Instances, scale: int) -> np.ndarray:
+    """The surer detections on an image, with class and score."""
+    from detectron2.utils.visualizer import Visualizer
+
+    sure = found[found.scores > _SURE].to("cpu")
+    labels = [
+        f"{label} {score:.2f}"
+        for label, score in zip(sure.pred_classes.tolist(), sure.scores.tolist(), strict=True)
+    ]
+    panel = Visualizer(image, scale=scale)
+    panel.overlay_instances(boxes=sure.pred_boxes, labels=labels)
+    return panel.output.get_image()
+
+
+def _to_rgb(image: Tensor) -> np.ndarray:
+    """An image of the batch as (H, W, 3) uint8; Detectron2's default order BGR is assumed."""
+    return np.ascontiguousarray(image.detach().cpu().permute(1, 2, 0).numpy()[..., ::-1]).astype(
+        np.uint8
+    )

@@ -1,0 +1,1 @@
+"""What every room may use: files, checkpoints, seeds, means over devices."""

@@ -1,0 +1,1 @@
+"""What a detector lets a distillation method see."""

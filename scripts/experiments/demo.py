@@ -1,0 +1,120 @@
+"""The demo's report: results.json and index.html from three finished runs."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from distill.utils.checkpoint import atomic_write
+from distill.data.builtin import check_datasets
+from experiments.curves import (
+    draw_detection_loss,
+    draw_metrics,
+    draw_scores,
+    read_metrics,
+)
+from experiments.detections import (
+    Picture,
+    detect,
+    evenly_spaced,
+    mark_right,
+    true_boxes,
+)
+from distill.utils.page import Example, render_page, svg_uri
+from experiments.plan import Job, Plan
+from experiments.run_state import read_results
+
+__all__ = ["write_report"]
+
+_FIELDS = ("ap", "ap50", "ap75", "params_m", "train_seconds", "seed")
+_TITLES = {
+    "teacher": "teacher",
+    "student_alone": "student alone",
+    "student_tadf": "student with TADF",
+}
+_DATASET = "digits_test"
+_EXAMPLES = 8
+_THRESHOLD = 0.5
+
+
+def write_report(plan: Plan, template: Path) -> Path:
+    """Writes results.json and index.html into the plan's output.
+
+    Args:
+        plan: its runs teacher, student_alone and student_tadf are finished, with one seed each.
+        template: the page's Jinja template.
+
+    Returns:
+        The page.
+    """
+    jobs = {job.name: job for job in plan.jobs.values()}
+    results = {name: read_results(jobs[name]) for name in _TITLES}
+    rows = [{"name": n, **{key: r[key] for key in _FIELDS}} for n, r in results.items()]
+    _write(plan.output / "results.json", json.dumps(rows, indent=2) + "\n")
+
+    seconds = {name: r["train_seconds"] for name, r in results.items()}
+    page = plan.output / "index.html"
+    values = {
+        "dataset": _DATASET,
+        "results": rows,
+        "iterations": {name: r["iterations"] for name, r in results.items()},
+        "student_iterations": results["student_tadf"]["iterations"],
+        "slowdown": seconds["student_tadf"] / seconds["student_alone"],
+        "curves": _curves(jobs, results["teacher"]),
+        "examples": _examples(jobs),
+        "titles": ["ground truth", *_TITLES.values()],
+        "threshold": _THRESHOLD,
+    }
+    _write(page, render_page(template, values))
+    return page
+
+
+def _curves(jobs: dict[str, Job], teacher: dict[str, Any]) -> list[dict[str, str]]:
+    names = ("student_alone", "student_tadf")
+    students = {_TITLES[name]: read_metrics(jobs[name].folder) for name in names}
+    tadf = students[_TITLES["student_tadf"]]
+    on_val = teacher.get("datasets", {}).get("digits_val", {}).get("ap")
+    terms = {f"loss_tadf_{term}": term for term in ("neck", "cls", "box")}
+    parts = {
+        "tadf/gate_cls": "gate cls",
+        "tadf/gate_box": "gate box",
+        "tadf/factor": "schedule's factor",
+    }
+    drawn = {
+        "Sum of the detection losses, without the terms of TADF.": draw_detection_loss(students),
+        "AP on digits_val, in percent.": draw_scores(
+            students, "digits_val/bbox/AP", "AP on digits_val", ("teacher", on_val)
+        ),
+        "The terms of TADF as they are trained on: with their weights and the schedule's factor.": (
+            draw_metrics(tadf, terms, "loss", log=True)
+        ),
+        "Share of foreground proposals on which the teacher is followed (gates), and the "
+        "schedule's factor.": draw_metrics(tadf, parts, "share, factor"),
+    }
+    return [
+        {"caption": caption, "uri": svg_uri(document)}
+        for caption, document in drawn.items()
+        if document
+    ]
+
+
+def _examples(jobs: dict[str, Job]) -> list[Example]:
+    check_datasets([_DATASET])
+    samples = evenly_spaced(_DATASET, _EXAMPLES)
+    found = {
+        title: detect(jobs[name].folder, _DATASET, samples, _THRESHOLD)
+        for name, title in _TITLES.items()
+    }
+    examples = []
+    for index, sample in enumerate(samples):
+        truth = true_boxes(_DATASET, sample)
+        pictures = {"ground truth": Picture(truth)}
+        for title, detections in found.items():
+            pictures[title] = mark_right(detections[index], truth)
+        examples.append(Example.of_file(sample["file_name"], pictures))
+    return examples
+
+
+def _write(path: Path, text: str) -> None:
+    atomic_write(path, lambda stream: stream.write(text.encode()))

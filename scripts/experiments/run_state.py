@@ -1,0 +1,155 @@
+"""How far a job's run directory has come, and whether it still belongs to the plan."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import yaml
+from detectron2.config import CfgNode, get_cfg
+
+from distill.utils.checkpoint import file_digest
+from distill.config import add_distill_config
+from distill.engine.results import RESULTS_FILE
+from distill.engine.setup import build_config, training_parser
+from distill.engine.stages import STAGES, stage_configs
+from experiments.plan import Job, Plan
+
+__all__ = [
+    "WEIGHTS_FILE",
+    "differences",
+    "iterations_done",
+    "iterations_wanted",
+    "job_config",
+    "put_aside",
+    "read_results",
+    "record_needs",
+    "training_arguments",
+]
+
+WEIGHTS_FILE = "model_final.pth"
+_NEEDS_FILE = "needs.json"
+# Where and on what it ran makes no other experiment of it.
+_NOT_COMPARED = {"OUTPUT_DIR", "MODEL.DEVICE"}
+
+
+def training_arguments(job: Job) -> list[str]:
+    """The arguments of train_net.py that start or continue a job."""
+    own = ["SEED", str(job.seed), "OUTPUT_DIR", str(job.folder)]
+    stages = ["--stages"] if job.stages else []
+    return ["--config-file", job.config, "--resume", *stages, *job.opts, *own]
+
+
+def job_config(job: Job) -> CfgNode:
+    """The config that train_net.py makes of a job.
+
+    Raises:
+        FileNotFoundError, ValueError: if the config file is missing or a key is wrong.
+    """
+    return build_config(training_parser().parse_args(training_arguments(job)))
+
+
+def read_results(job: Job) -> dict[str, Any] | None:
+    """The job's results, or None while it is unfinished."""
+    try:
+        results = json.loads((job.folder / RESULTS_FILE).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    return results if (job.folder / WEIGHTS_FILE).exists() else None
+
+
+def differences(plan: Plan, job: Job, cfg: CfgNode) -> list[str]:
+    """What sets the run that is in a job's folder apart from what the plan wants there.
+
+    Keys that did not exist when the run was made count as having had their default.
+
+    Args:
+        plan: the plan of the job.
+        job: the job.
+        cfg: its config now.
+
+    Returns:
+        One phrase a difference; nothing where there is no run, or one that saved nothing yet.
+    """
+    folder = job.folder
+    places = [folder, *(folder / name for name in STAGES)]
+    started = any((x / y).exists() for x in places for y in (RESULTS_FILE, "last_checkpoint"))
+    if not started or not (folder / "config.yaml").exists():
+        return []
+    default = get_cfg()
+    add_distill_config(default)
+    then = _flat(_plain(default))
+    then.update(_flat(yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))))
+    now = _flat(_plain(cfg))
+    found = [
+        f"{key} was {then.get(key)!r} and is {now[key]!r}"
+        for key in now
+        if key not in _NOT_COMPARED and then.get(key) != now[key]
+    ]
+    if (folder / _NEEDS_FILE).exists():
+        recorded = json.loads((folder / _NEEDS_FILE).read_text(encoding="utf-8"))
+        for need in job.needs:
+            path = plan.jobs[need].folder / WEIGHTS_FILE
+            if need in recorded and path.exists() and recorded[need] != file_digest(path):
+                found.append(f"{need} was trained anew")
+    return found
+
+
+def record_needs(plan: Plan, job: Job) -> None:
+    """Notes in the job's folder which weights it starts from."""
+    digests = {need: file_digest(plan.jobs[need].folder / WEIGHTS_FILE) for need in job.needs}
+    text = json.dumps(digests, indent=2) + "\n"
+    (job.folder / _NEEDS_FILE).write_text(text, encoding="utf-8")
+
+
+def put_aside(job: Job) -> Path:
+    """Moves a job's folder to ``<folder>.replaced``, over what is there, and returns that path."""
+    aside = job.folder.with_name(f"{job.folder.name}.replaced")
+    shutil.rmtree(aside, ignore_errors=True)
+    return job.folder.rename(aside)
+
+
+def iterations_wanted(job: Job, cfg: CfgNode) -> int:
+    """Iterations of all stages of a job that has the config."""
+    if not job.stages:
+        return cfg.SOLVER.MAX_ITER
+    return sum(stage.SOLVER.MAX_ITER for stage in stage_configs(cfg).values())
+
+
+def iterations_done(job: Job) -> int:
+    """Iterations that the job's metrics tell of; 0 where there are none."""
+    folders = [job.folder / name for name in STAGES] if job.stages else [job.folder]
+    return sum(_iterations_in(folder / "metrics.json") for folder in folders)
+
+
+def _iterations_in(metrics: Path) -> int:
+    try:
+        with open(metrics, "rb") as stream:
+            stream.seek(max(0, stream.seek(0, os.SEEK_END) - 8192))
+            lines = stream.read().splitlines()
+    except FileNotFoundError:
+        return 0
+    for line in reversed(lines):
+        try:
+            return int(json.loads(line)["iteration"]) + 1
+        except (ValueError, KeyError, TypeError):
+            continue  # being written, or cut at the start
+    return 0
+
+
+def _plain(cfg: CfgNode) -> dict[str, Any]:
+    """A config as its config.yaml would be read: tuples become lists."""
+    return yaml.safe_load(cfg.dump())
+
+
+def _flat(node: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in node.items():
+        if isinstance(value, dict):
+            flat.update(_flat(value, f"{prefix}{key}."))
+        else:
+            flat[prefix + key] = value
+    return flat

@@ -1,0 +1,139 @@
+"""Dense detectors of a few channels, and pairs of them under one method."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from helpers import tiny
+import torch
+from torch import nn
+
+from distill import Distiller
+from distill.methods import Method
+from distill.methods.schedule import Schedule
+from distill.views.student import StudentSignals, record_student
+from distill.views.teacher import FrozenTeacher, TeacherSignals
+
+# One anchor a cell, where FCOS has its points.
+ONE_ANCHOR = {
+    "MODEL__ANCHOR_GENERATOR__ASPECT_RATIOS": [[1.0]],
+    "MODEL__ANCHOR_GENERATOR__OFFSET": 0.5,
+}
+
+
+def retinanet(seed: int = 0, **changes: Any) -> nn.Module:
+    return lively(tiny.build(tiny.retinanet_cfg(**changes), seed))
+
+
+def one_anchor(seed: int = 0, **changes: Any) -> nn.Module:
+    return retinanet(seed, **{**ONE_ANCHOR, **changes})
+
+
+def fcos(seed: int = 0) -> nn.Module:
+    return lively(tiny.build_fcos(seed=seed))
+
+
+def ssd(seed: int = 0) -> nn.Module:
+    """SSD for images of 64x64 pixels."""
+    cfg = tiny.changed(
+        tiny.rcnn_cfg(),
+        MODEL__META_ARCHITECTURE="SSD",
+        MODEL__BACKBONE__NAME="build_ssd_vgg_backbone",
+        MODEL__ANCHOR_GENERATOR__NAME="SSDAnchorGenerator",
+        MODEL__ANCHOR_GENERATOR__OFFSET=0.5,
+        MODEL__ANCHOR_GENERATOR__SIZES=[12, 24, 40, 60],
+        MODEL__SSD__NUM_CLASSES=tiny.NUM_CLASSES,
+        MODEL__SSD__IMAGE_SIZE=64,
+        MODEL__SSD__VGG_CHANNELS=(4, 6, 8, 8, 8),
+        MODEL__SSD__VGG_CONVS=(1, 1, 1, 1, 1),
+        MODEL__SSD__FC_CHANNELS=12,
+        MODEL__SSD__FC_DILATION=2,
+        MODEL__SSD__EXTRA_CHANNELS=(8,),
+        MODEL__SSD__EXTRA_CONV_STRIDES=(2,),
+        MODEL__SSD__EXTRA_PADDINGS=(1,),
+        MODEL__SSD__EXTRA_STRIDES=(32,),
+    )
+    return lively(tiny.build(cfg, seed))
+
+
+def gfl(seed: int = 0, **changes: Any) -> nn.Module:
+    return lively(tiny.build(_anchor_free("GFL", **changes), seed))
+
+
+def atss(seed: int = 0, **changes: Any) -> nn.Module:
+    return lively(tiny.build(_anchor_free("ATSS", **changes), seed))
+
+
+def _anchor_free(name: str, **changes: Any) -> Any:
+    keys = {
+        f"MODEL__{name}__NUM_CLASSES": tiny.NUM_CLASSES,
+        f"MODEL__{name}__IN_FEATURES": ("p2", "p3", "p4"),
+        f"MODEL__{name}__NUM_CONVS": 1,
+        f"MODEL__{name}__NORM": "BN",
+    }
+    return tiny.changed(
+        tiny.rcnn_cfg(), MODEL__META_ARCHITECTURE=name, **keys, **ONE_ANCHOR, **changes
+    )
+
+
+def lively(model: nn.Module) -> nn.Module:
+    """Gives the last layers of a head weights with which predictions differ from place to place."""
+    for name, module in model.head.named_modules():
+        if isinstance(module, nn.Conv2d) and module.weight.std() < 0.05 and "subnet" not in name:
+            nn.init.normal_(module.weight, std=0.5)
+            # Not the low scores that training starts from.
+            nn.init.zeros_(module.bias)
+    return model
+
+
+DENSE: dict[str, Callable[..., nn.Module]] = {
+    "retinanet": retinanet,
+    "one_anchor": one_anchor,
+    "fcos": fcos,
+    "ssd": ssd,
+    "gfl": gfl,
+    "atss": atss,
+}
+
+
+def pair(student: nn.Module, teacher: nn.Module, *methods: Method, **arguments: Any) -> Distiller:
+    """A Distiller in training."""
+    class_map = arguments.pop("class_map", None)
+    frozen = FrozenTeacher(teacher, class_map=class_map)
+    return Distiller(student=student, teacher=frozen, methods=methods, **arguments).train()
+
+
+def method(kind: type[Method], **arguments: Any) -> Method:
+    return kind(schedule=Schedule(), **arguments)
+
+
+def signals(
+    student: nn.Module, teacher: nn.Module, inputs: list[dict], class_map: Any = None
+) -> tuple[StudentSignals, TeacherSignals]:
+    """What both show of one batch."""
+    with record_student(student.train(), inputs) as seen:
+        tiny.step(student, inputs)
+    return seen, FrozenTeacher(teacher, class_map=class_map).signals(inputs)
+
+
+def square_batch() -> list[dict]:
+    """Two images of 64x64, as SSD needs them."""
+    return tiny.batch()
+
+
+def unequal_batch() -> list[dict]:
+    """Images of unequal sizes, so that the smaller ones are padded."""
+    return [
+        tiny.example([[8, 8, 40, 48]], (50, 90), seed=1),
+        tiny.example([[4, 20, 30, 60], [10, 4, 38, 34]], (64, 40), seed=2),
+    ]
+
+
+def with_logits(model: nn.Module, value: float) -> nn.Module:
+    """Makes every logit of the head one value."""
+    layer = model.head.cls_score
+    for conv in layer if isinstance(layer, nn.ModuleList) else [layer]:
+        nn.init.zeros_(conv.weight)
+        torch.nn.init.constant_(conv.bias, value)
+    return model

@@ -1,0 +1,133 @@
+"""What a run directory tells: how far it is, and whether it is still what the plan wants."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+import pytest
+
+from experiments.plan import Job, Plan
+from experiments.run_state import (
+    differences,
+    iterations_done,
+    iterations_wanted,
+    job_config,
+    put_aside,
+    read_results,
+    record_needs,
+    training_arguments,
+)
+
+CONFIG = str(Path(__file__).parents[2] / "configs" / "digits" / "faster_rcnn_student.yaml")
+
+
+@pytest.fixture
+def plan(tmp_path: Path) -> Plan:
+    """A teacher and a student, both finished."""
+    teacher = Job("teacher", 0, CONFIG, (), tmp_path / "teacher" / "seed0")
+    student = Job("student", 0, CONFIG, (), tmp_path / "student" / "seed0", ("teacher/seed0",))
+    plan = Plan(tmp_path, {job.id: job for job in (teacher, student)})
+    for job in plan.jobs.values():
+        job.folder.mkdir(parents=True)
+        (job.folder / "config.yaml").write_text(job_config(job).dump())
+        (job.folder / "results.json").write_text("{}")
+        (job.folder / "model_final.pth").write_bytes(b"weights")
+        record_needs(plan, job)
+    return plan
+
+
+def differences_of(plan: Plan, job: Job) -> list[str]:
+    return differences(plan, job, job_config(job))
+
+
+def test_the_same_config_is_no_difference_elsewhere_either(plan: Plan) -> None:
+    student = plan.jobs["student/seed0"]
+    assert differences_of(plan, student) == []
+    moved = student.folder.with_name("moved")
+    student.folder.rename(moved)
+    assert differences_of(plan, dataclasses.replace(student, folder=moved)) == []
+
+
+def test_a_changed_key_is_told_with_both_values(plan: Plan) -> None:
+    changed = dataclasses.replace(plan.jobs["student/seed0"], opts=("SOLVER.BASE_LR", "0.5"))
+    assert differences_of(plan, changed) == ["SOLVER.BASE_LR was 0.005 and is 0.5"]
+
+
+def test_a_key_that_is_newer_than_the_run_counts_as_its_default(plan: Plan) -> None:
+    student = plan.jobs["student/seed0"]
+    config = student.folder / "config.yaml"
+    lines = config.read_text().splitlines(keepends=True)
+    older = [line for line in lines if "REG_GATE" not in line]
+    assert len(older) == len(lines) - 1
+    config.write_text("".join(older))
+    assert differences_of(plan, student) == []
+    other = dataclasses.replace(student, opts=("DISTILL.TADF.REG_GATE", "none"))
+    assert differences_of(plan, other) == ["DISTILL.TADF.REG_GATE was 'proposal' and is 'none'"]
+
+
+def test_other_weights_of_what_is_needed_are_a_difference(plan: Plan) -> None:
+    (plan.jobs["teacher/seed0"].folder / "model_final.pth").write_bytes(b"other weights")
+    assert differences_of(plan, plan.jobs["student/seed0"]) == ["teacher/seed0 was trained anew"]
+
+
+def test_a_run_that_saved_nothing_differs_in_nothing(plan: Plan) -> None:
+    changed = dataclasses.replace(plan.jobs["student/seed0"], opts=("SOLVER.BASE_LR", "0.5"))
+    (changed.folder / "results.json").unlink()
+    assert differences_of(plan, changed) == []
+    (changed.folder / "last_checkpoint").write_text("model_0000001.pth")
+    assert differences_of(plan, changed) != []
+
+
+def test_results_count_only_beside_weights(plan: Plan) -> None:
+    student = plan.jobs["student/seed0"]
+    assert read_results(student) == {}
+    (student.folder / "model_final.pth").unlink()
+    assert read_results(student) is None
+
+
+def test_progress_is_read_past_a_line_that_is_being_written(plan: Plan) -> None:
+    student = plan.jobs["student/seed0"]
+    assert iterations_done(student) == 0
+    whole = "".join(json.dumps({"iteration": i, "loss": "x" * 600}) + "\n" for i in range(40))
+    (student.folder / "metrics.json").write_text(whole + '{"iterat')
+    assert iterations_done(student) == 40
+
+
+def test_putting_aside_keeps_one_older_run(plan: Plan) -> None:
+    student = plan.jobs["student/seed0"]
+    for content in ("older", "newer"):
+        student.folder.mkdir(exist_ok=True)
+        (student.folder / "log.txt").write_text(content)
+        aside = put_aside(student)
+    assert (aside / "log.txt").read_text() == "newer"
+    assert not student.folder.exists()
+
+
+def _staged(folder: Path) -> Job:
+    data = ("DATASETS.PSEUDO", "('p.json',)", "SOLVER.MAX_ITER", "6")
+    opts = (*data, "DISTILL.FINETUNE.MAX_ITER", "2")
+    return Job("staged", 0, CONFIG, opts, folder, stages=True)
+
+
+def test_a_run_of_two_stages_is_started_and_counted_as_one(tmp_path: Path) -> None:
+    job = _staged(tmp_path)
+    assert "--stages" in training_arguments(job)
+    assert "--stages" not in training_arguments(dataclasses.replace(job, stages=False))
+    assert iterations_wanted(job, job_config(job)) == 8
+    assert iterations_done(job) == 0
+    for stage, last in (("stage1_pseudo", 5), ("stage2_finetune", 0)):
+        (tmp_path / stage).mkdir()
+        (tmp_path / stage / "metrics.json").write_text(json.dumps({"iteration": last}) + "\n")
+    assert iterations_done(job) == 7
+
+
+def test_a_changed_config_is_noticed_in_the_first_stage_already(tmp_path: Path) -> None:
+    job = _staged(tmp_path)
+    (tmp_path / "config.yaml").write_text(job_config(job).dump())
+    (tmp_path / "stage1_pseudo").mkdir()
+    (tmp_path / "stage1_pseudo" / "last_checkpoint").write_text("model_0000001.pth")
+    longer = dataclasses.replace(job, opts=(*job.opts, "DISTILL.FINETUNE.MAX_ITER", "4"))
+    (found,) = differences(Plan(tmp_path, {job.id: longer}), longer, job_config(longer))
+    assert found == "DISTILL.FINETUNE.MAX_ITER was 2 and is 4"

@@ -1,0 +1,35 @@
+"""Normalizers over all processes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from distill.utils.distributed import mean_over_devices
+
+
+def test_a_normalizer_is_at_least_one() -> None:
+    assert mean_over_devices(torch.tensor(0)).item() == 1
+    assert mean_over_devices(torch.tensor(0.5)).item() == 1
+    assert mean_over_devices(torch.tensor(7)).item() == 7
+
+
+def test_a_normalizer_is_the_mean_over_all_processes(tmp_path: Path) -> None:
+    # fork: a spawned process could not import this file.
+    torch.multiprocessing.start_processes(
+        normalize, (str(tmp_path),), nprocs=2, start_method="fork"
+    )
+    values = [torch.load(tmp_path / f"{rank}.pt").tolist() for rank in range(2)]
+    # Of 2 and 6, and of 0 and 1 but at least 1.
+    assert values == [[4.0, 1.0]] * 2
+
+
+def normalize(rank: int, folder: str) -> None:
+    """One process: the normalizers of its own values."""
+    torch.distributed.init_process_group(
+        "gloo", init_method=f"file://{folder}/store", rank=rank, world_size=2
+    )
+    values = [mean_over_devices(torch.tensor(x[rank])) for x in ((2, 6), (0, 1))]
+    torch.save(torch.stack(values), f"{folder}/{rank}.pt")
+    torch.distributed.destroy_process_group()
