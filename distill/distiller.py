@@ -11,13 +11,10 @@ from detectron2.modeling import META_ARCH_REGISTRY
 from detectron2.utils.events import EventStorage, get_event_storage
 from torch import Tensor, nn
 
+from distill.build import build_pair, check_pair
+from distill.methods.base import Method, MethodOutput
 from distill.modeling.auxiliary_losses import add_auxiliary_losses
-from distill.views.classes import class_names, map_classes, num_classes, teacher_class_names
-from distill.config import student_config
-from distill.views.levels import match_levels
-from distill.methods import Method, MethodOutput, build_methods
-from distill.labeling.online_boxes import LabeledBatch, OnlinePseudoBoxes, build_online_pseudo_boxes
-from distill.views.student import provided_signals, record_student
+from distill.views.student import record_student
 from distill.views.teacher import FrozenTeacher
 
 __all__ = ["Distiller"]
@@ -46,7 +43,6 @@ class Distiller(nn.Module):
         student: nn.Module,
         teacher: FrozenTeacher | None = None,
         methods: Sequence[Method] = (),
-        pseudo_boxes: OnlinePseudoBoxes | None = None,
         log_period: int = 20,
         vis_period: int = 0,
     ) -> None:
@@ -56,7 +52,6 @@ class Distiller(nn.Module):
             student: any Detectron2 detector.
             teacher: the teacher; needed by methods.
             methods: the methods; without any, training is plain Detectron2's.
-            pseudo_boxes: gives unlabeled images the teacher's boxes, if there are such images.
             log_period: iterations between two writes of the methods' diagnostics.
             vis_period: iterations between two pictures of the methods; 0 for none.
 
@@ -68,47 +63,24 @@ class Distiller(nn.Module):
         self.student = student
         self.teacher = teacher
         self.distill = nn.ModuleDict({method.name: method for method in methods})
-        self.pseudo_boxes = pseudo_boxes
         self.log_period = log_period
         self.vis_period = vis_period
         if methods and teacher is None:
             raise ValueError("distillation methods need a teacher, but there is none")
-        for method in methods:
-            _check_signals(method, student, teacher.model)
-            method.check_pair(student, teacher.model)
+        if teacher is not None:
+            check_pair(student, teacher.model, methods)
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
         """Builds student, teacher and methods from one config."""
-        own = student_config(cfg)
-        student = META_ARCH_REGISTRY.get(own.MODEL.META_ARCHITECTURE)(own)
-        built = {
+        student, teacher, methods = build_pair(cfg)
+        return {
             "student": student,
+            "teacher": teacher,
+            "methods": methods,
             "log_period": cfg.DISTILL.LOG_PERIOD,
             "vis_period": cfg.VIS_PERIOD,
         }
-        names = cfg.DISTILL.METHODS
-        if not names:
-            return built
-        teacher = FrozenTeacher.from_config(cfg)
-        levels = match_levels(
-            student.backbone.output_shape(),
-            teacher.model.backbone.output_shape(),
-            cfg.DISTILL.LEVELS,
-        )
-        methods = build_methods(names, cfg, levels)
-        if any({"roi", "dense"} & method.requires for method in methods):
-            for method in methods:
-                _check_signals(method, student, teacher.model)
-            count = num_classes(teacher.model)
-            teacher.class_map = map_classes(
-                class_names(cfg),
-                teacher_class_names(cfg, teacher.cfg, count),
-                num_classes(student),
-                count,
-            )
-        pseudo_boxes = build_online_pseudo_boxes(cfg, student, teacher)
-        return {**built, "teacher": teacher, "methods": methods, "pseudo_boxes": pseudo_boxes}
 
     @property
     def methods(self) -> list[Method]:
@@ -131,9 +103,9 @@ class Distiller(nn.Module):
         batched_inputs = [
             {**x, "image": x["image"].to(device, non_blocking=True)} for x in batched_inputs
         ]
-        batch = self._label(batched_inputs)
-        with record_student(self.student, batch.inputs) as seen:
-            losses = dict(self.student(batch.inputs))
+        teacher = self.teacher.signals(batched_inputs)
+        with record_student(self.student, batched_inputs) as seen:
+            losses = dict(self.student(batched_inputs))
         storage = _event_storage()
         iteration = storage.iter if storage else 0
         diagnostics: dict[str, Tensor | float] = {}
@@ -143,28 +115,18 @@ class Distiller(nn.Module):
             if factor == 0:
                 losses.update({k: x.to(device) for k, x in method.switched_off().items()})
                 continue
-            output = method(seen, batch.teacher)
+            output = method(seen, teacher)
             losses.update({key: loss * factor for key, loss in output.losses.items()})
             diagnostics.update(output.diagnostics)
             self._show(storage, method, output)
         if storage and (iteration + 1) % self.log_period == 0:
-            if self.pseudo_boxes is not None:
-                diagnostics.update(self.pseudo_boxes.summary())
             _write(storage, diagnostics)
-        # Zeros that reach every parameter, as other ranks wait for the gradients.
-        return losses if batch.usable else {key: loss * 0 for key, loss in losses.items()}
-
-    def _label(self, inputs: list[dict]) -> LabeledBatch:
-        """A batch with the teacher's boxes in unlabeled images, and the teacher's signals."""
-        teacher = self.teacher.signals(inputs)
-        if self.pseudo_boxes is None:
-            return LabeledBatch(inputs, teacher)
-        return self.pseudo_boxes.label(inputs, teacher)
+        return losses
 
     def _show(self, storage: EventStorage | None, method: Method, output: MethodOutput) -> None:
         """Writes the method's picture in the iterations that log pictures."""
         if storage and output.picture and self.vis_period and not storage.iter % self.vis_period:
-            storage.put_image(f"{method.name.lower()}/regions", output.picture().transpose(2, 0, 1))
+            storage.put_image(f"{method.name.lower()}/picture", output.picture().transpose(2, 0, 1))
 
     def _apply(self, fn: Any, *args: Any, **kwargs: Any) -> Distiller:
         """Moves or converts the module, and the teacher with it."""
@@ -203,27 +165,6 @@ class Distiller(nn.Module):
         for keys in result:
             keys[:] = [key.removeprefix(_STUDENT) for key in keys]
         return result
-
-
-def _check_signals(method: Method, student: nn.Module, teacher: nn.Module) -> None:
-    """Refuses a pair that cannot provide what a method requires."""
-    for role, model, required in (
-        ("student", student, method.requires),
-        ("teacher", teacher, method.teacher_requires),
-    ):
-        lacking = required - provided_signals(model)
-        if lacking:
-            raise ValueError(
-                f"{method.name} needs the signal {' and '.join(sorted(lacking))} of the {role}, "
-                f"which {type(model).__name__} does not provide; {method.remedy}, or take another "
-                f"{role} ({_ROLE_KEYS[role]})"
-            )
-
-
-_ROLE_KEYS = {
-    "student": "DISTILL.STUDENT.META_ARCHITECTURE",
-    "teacher": "DISTILL.TEACHER.CONFIG_FILE",
-}
 
 
 def _event_storage() -> EventStorage | None:

@@ -21,7 +21,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-
 from benchmark import (
     CLOCKS,
     LABELING,
@@ -31,6 +30,7 @@ from benchmark import (
     measure_labeling,
     measure_pair,
 )
+
 from distill.engine import exit_with
 
 

@@ -15,8 +15,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from distill.engine import build_config, exit_with
 from distill.deploy import build_student, export_packed, export_plain
+from distill.engine import build_config, exit_with
 
 
 def parser() -> argparse.ArgumentParser:

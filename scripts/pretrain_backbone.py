@@ -19,11 +19,11 @@ from typing import Any
 
 from detectron2.config import CfgNode
 from detectron2.utils import comm
+from pretraining.digit_crops import prepare_digit_crops
+from pretraining.steps import Pretraining, evaluate
 from tabulate import tabulate
 
-from pretraining.digit_crops import prepare_digit_crops
 from distill.engine import exit_with, launch_training, set_up, training_parser
-from pretraining.steps import Pretraining, evaluate
 
 
 def main(args: argparse.Namespace) -> None:

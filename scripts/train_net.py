@@ -29,8 +29,8 @@ from detectron2.config import CfgNode
 from detectron2.modeling import build_model
 from detectron2.utils import comm
 
-from distill.utils.checkpoint import SafeCheckpointer
 from distill.config import student_config
+from distill.deploy import is_packed, load_packed
 from distill.engine import (
     Trainer,
     exit_with,
@@ -41,7 +41,7 @@ from distill.engine import (
     stage_configs,
     training_parser,
 )
-from distill.deploy import is_packed, load_packed
+from distill.utils.checkpoint import SafeCheckpointer
 
 
 def main(args: argparse.Namespace) -> None:

@@ -18,7 +18,7 @@ from PIL import Image
 # pytest-xdist runs several processes on few cores, and sums depend on the number of threads.
 torch.set_num_threads(1)
 
-# For tests/tiny.py, in processes that tests start too.
+# For tests/helpers and the code of projects, in processes that tests start too.
 sys.path.insert(0, str(Path(__file__).parent))
 
 

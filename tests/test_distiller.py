@@ -6,11 +6,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from helpers import tiny
 import torch
 from detectron2.solver import build_optimizer
 from detectron2.structures import PolygonMasks
 from detectron2.utils.events import EventStorage
+from helpers import tiny
 from torch import nn
 
 from distill import Distiller

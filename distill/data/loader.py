@@ -13,10 +13,10 @@ from detectron2.data import (
 from detectron2.utils import comm
 from torch.utils.data import DataLoader, Dataset
 
+from distill.data.mapper import PseudoMapper
 from distill.data.records import Record, repeat_factors, training_records
 from distill.data.sampler import ResumableBatchSampler
 from distill.data.ssd_augmentation import build_ssd_mapper
-from distill.data.mapper import PseudoMapper
 from distill.utils.seeding import Stream, derive_seed, seeded
 
 __all__ = [

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from detectron2.config import CfgNode
 
+from distill.utils.config_keys import defines_keys
+
 __all__ = ["SCORE_FLOOR", "add_unlabeled_config", "check_unlabeled_config"]
 
 # Lowest score of a detection that is kept on disk.
@@ -12,6 +14,7 @@ SCORE_FLOOR = 0.05
 _CHOICES = {"MIX": ("alternate", "ratio"), "BOXES": ("cached", "online")}
 
 
+@defines_keys
 def add_unlabeled_config(cfg: CfgNode) -> None:
     """Adds the keys to a config that has a DISTILL node, in place.
 
@@ -29,9 +32,6 @@ def add_unlabeled_config(cfg: CfgNode) -> None:
     unlabeled.LABELED_FRACTION = 0.5
     # Detections above this score become boxes; images without any are left out.
     unlabeled.SCORE_THRESHOLD = 0.5
-    # "cached": the teacher labels every image once, before training, at its own test resolution;
-    # "online": it labels each batch as the student sees it, augmented.
-    unlabeled.BOXES = "cached"
     # Folder of the cached detections; "" is OUTPUT_DIR/pseudo_boxes.
     unlabeled.CACHE_DIR = ""
 

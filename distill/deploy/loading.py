@@ -11,8 +11,6 @@ from detectron2.config import CfgNode, get_cfg
 from detectron2.modeling import META_ARCH_REGISTRY
 from torch import Tensor, nn
 
-from distill.utils.checkpoint import CheckpointError
-from distill.views.classes import class_names, num_classes
 from distill.config import add_distill_config, student_config
 from distill.deploy.packed_file import SUFFIX, PackedHeader, read_packed
 from distill.deploy.packed_layers import (
@@ -23,6 +21,8 @@ from distill.deploy.packed_layers import (
     without_binary_weights,
 )
 from distill.deploy.student import stored_state
+from distill.utils.checkpoint import CheckpointError
+from distill.views.classes import class_names, num_classes
 
 __all__ = ["is_packed", "load_packed"]
 

@@ -11,13 +11,13 @@ from detectron2.config import CfgNode
 from detectron2.modeling import META_ARCH_REGISTRY
 from torch import Tensor, nn
 
-import distill
-from distill.utils.checkpoint import SafeCheckpointer, atomic_write
-from distill.views.classes import class_names, num_classes
 from distill.config import student_config
 from distill.deploy.packed_file import SUFFIX, PackedHeader, write_packed
 from distill.deploy.packed_layers import binary_layers, check_two_values, packed_state
 from distill.modeling.binary import BinaryConv2d
+from distill.utils.checkpoint import SafeCheckpointer, atomic_write
+from distill.utils.version import VERSION
+from distill.views.classes import class_names, num_classes
 
 __all__ = ["PackedReport", "build_student", "export_packed", "export_plain", "stored_state"]
 
@@ -153,7 +153,7 @@ def _header(model: nn.Module, cfg: CfgNode) -> PackedHeader:
     del own["DISTILL"]
     del own["OUTPUT_DIR"]
     own.MODEL.WEIGHTS = ""
-    return PackedHeader(own.dump(), count, names, distill.__version__)
+    return PackedHeader(own.dump(), count, names, VERSION)
 
 
 def _counted_bytes(model: nn.Module) -> float:

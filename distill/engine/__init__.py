@@ -1,12 +1,12 @@
 """Training and evaluation around Detectron2's trainer."""
 
 from distill.engine.evaluation import build_evaluator, format_results
-from distill.engine.launch import launch_training
 from distill.engine.loop import TrainLoop
 from distill.engine.setup import build_config, exit_with, set_up, training_parser
 from distill.engine.solver import build_optimizer
 from distill.engine.stages import run_stages, stage_configs
 from distill.engine.trainer import Trainer
+from distill.utils.launch import launch_training
 
 __all__ = [
     "TrainLoop",

@@ -16,8 +16,8 @@ from detectron2.utils.logger import setup_logger
 
 from distill.config import add_distill_config
 from distill.data.builtin import check_datasets
-from distill.engine.run_files import write_environment
 from distill.data.pseudo.config import check_pseudo_config
+from distill.engine.run_files import write_environment
 
 __all__ = ["build_config", "exit_with", "set_up", "training_parser"]
 

@@ -14,9 +14,17 @@ from detectron2.solver.build import get_default_optimizer_params, maybe_add_grad
 from fvcore.common.param_scheduler import LinearParamScheduler
 from torch import nn
 
+from distill.utils.config_keys import defines_keys
+
 __all__ = ["build_lr_scheduler", "build_optimizer"]
 
 _ADAPTIVE = {"Adam": torch.optim.Adam, "AdamW": torch.optim.AdamW}
+
+
+@defines_keys
+def _add_solver_keys(cfg: CfgNode) -> None:
+    # SGD, Adam, or AdamW (whose weight decay is the decoupled one).
+    cfg.SOLVER.OPTIMIZER = "SGD"
 
 
 def build_optimizer(cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:

@@ -13,8 +13,9 @@ from typing import Any
 from detectron2.config import CfgNode
 from detectron2.utils import comm
 
-from distill.utils.checkpoint import atomic_write
 from distill.engine.results import RESULTS_FILE
+from distill.utils.checkpoint import atomic_write
+from distill.utils.config_keys import defines_keys
 
 __all__ = ["STAGES", "run_stages", "stage_configs"]
 
@@ -22,6 +23,17 @@ __all__ = ["STAGES", "run_stages", "stage_configs"]
 STAGES = ("stage1_pseudo", "stage2_finetune")
 _WEIGHTS = "model_final.pth"
 _logger = logging.getLogger(__name__)
+
+
+@defines_keys
+def _add_stage_keys(cfg: CfgNode) -> None:
+    # train_net.py --stages: first DATASETS.PSEUDO alone for SOLVER.MAX_ITER, then DATASETS.TRAIN.
+    finetune = cfg.DISTILL.FINETUNE = CfgNode()
+    # Iterations of the second stage; 0 is a third of the first one's.
+    finetune.MAX_ITER = 0
+    # Its learning rate relative to SOLVER.BASE_LR.
+    finetune.LR_FACTOR = 0.1
+
 
 Train = Callable[[CfgNode, bool], dict[str, Any]]
 

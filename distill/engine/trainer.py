@@ -17,12 +17,10 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader
 
-from distill.modeling.auxiliary_losses import add_auxiliary_losses
-from distill.modeling.box_weights import add_box_weights
-from distill.utils.checkpoint import SafeCheckpointer
-from distill.views.classes import class_names, num_classes
+from distill.build import build_teacher
 from distill.data.loader import TrainLoader, build_test_loader, build_train_loader
 from distill.data.mixed_loader import MixedTrainLoader, build_mixed_loader
+from distill.data.registration import file_stem
 from distill.engine.evaluation import build_evaluator
 from distill.engine.hooks import RepeatablePreciseBN, StudentCheckpoints
 from distill.engine.loop import TrainLoop
@@ -32,10 +30,12 @@ from distill.engine.run_files import start_run_files
 from distill.engine.solver import build_lr_scheduler, build_optimizer
 from distill.engine.teacher_evaluation import TeacherInStudentClasses, teacher_test_config
 from distill.labeling.unlabeled import unlabeled_records
+from distill.modeling.auxiliary_losses import add_auxiliary_losses
+from distill.modeling.box_weights import add_box_weights
 from distill.modeling.ignored_regions import add_ignore_regions
-from distill.data.registration import file_stem
+from distill.utils.checkpoint import SafeCheckpointer
 from distill.utils.seeding import Stream, derive_seed, seed_all
-from distill.views.teacher import FrozenTeacher
+from distill.views.classes import class_names, num_classes
 
 __all__ = ["Trainer"]
 
@@ -91,7 +91,7 @@ class Trainer(DefaultTrainer):
         """
         teacher = getattr(_undistributed(self.model), "teacher", None)
         if teacher is None:
-            teacher = FrozenTeacher.from_config(self.cfg)
+            teacher = build_teacher(self.cfg)
         detector = TeacherInStudentClasses(teacher, self.cfg)
         return self.test(teacher_test_config(self.cfg, teacher.cfg), detector)
 

@@ -9,10 +9,10 @@ import numpy as np
 
 from distill.data.pseudo.file import PseudoFile
 from distill.data.pseudo.labels import PseudoLabels
+from distill.data.pseudo.thresholds import Thresholds
 from distill.labeling.matching import match_boxes
 from distill.labeling.score_curve import Curve, Quality, cuts, score_curve
 from distill.labeling.sources import match_images
-from distill.data.pseudo.thresholds import Thresholds
 
 __all__ = ["Calibration", "CalibratedClass", "calibrate"]
 

@@ -11,9 +11,9 @@ from matplotlib import colormaps, rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from distill.utils.checkpoint import atomic_write
 from distill.labeling.calibration import Calibration
 from distill.labeling.score_curve import Curve
+from distill.utils.checkpoint import atomic_write
 
 __all__ = ["plot_calibration"]
 

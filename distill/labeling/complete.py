@@ -9,14 +9,14 @@ from typing import Any
 
 import numpy as np
 
-import distill
-from distill.labeling.aliases import Aliases, class_order, union_classes
 from distill.data.pseudo.file import HUMAN, PseudoFile
 from distill.data.pseudo.labels import PseudoLabels
+from distill.labeling.aliases import Aliases, class_order, union_classes
 from distill.labeling.overlap import overlaps
 from distill.labeling.pool import TeacherInput, applied_thresholds, class_limits
 from distill.labeling.provenance import skipped, united_teachers
 from distill.labeling.same_images import align_images
+from distill.utils.version import VERSION
 
 __all__ = ["Completed", "complete"]
 
@@ -137,7 +137,7 @@ def _header(
     return {
         "description": "Labels, completed with pseudo labels",
         "format": 1,
-        "library": distill.__version__,
+        "library": VERSION,
         "dataset": place["dataset"],
         "image_root": place["image_root"],
         "teachers": united_teachers(files, [name, pseudo.name]),

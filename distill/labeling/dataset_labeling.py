@@ -17,17 +17,18 @@ from detectron2.data import build_detection_test_loader
 from detectron2.evaluation import DatasetEvaluator, inference_on_dataset
 from detectron2.utils import comm
 
-from distill.utils.checkpoint import file_digest
-from distill.views.classes import class_names, num_classes
+from distill.build import build_teacher_config
 from distill.data.loader import build_mapper
+from distill.data.pseudo.labels import PseudoLabels
+from distill.data.registration import file_stem
 from distill.data.unlabeled_config import SCORE_FLOOR
 from distill.engine.teacher_evaluation import TeacherInStudentClasses
 from distill.labeling.cache import load_pseudo_labels, save_pseudo_labels
-from distill.data.pseudo.labels import PseudoLabels
-from distill.data.registration import file_stem
+from distill.utils.checkpoint import file_digest
 from distill.utils.seeding import seeded
+from distill.views.classes import class_names, num_classes
 from distill.views.teacher import FrozenTeacher
-from distill.teacher_source import build_teacher_config, local_weights
+from distill.views.teacher_weights import local_weights
 
 __all__ = ["LabeledDataset", "label_datasets"]
 
@@ -78,7 +79,7 @@ def label_datasets(
     if missing:
         # A teacher at random weights (a control) has to be the same on all ranks and in all runs.
         with seeded(0):
-            teacher = FrozenTeacher.from_config(cfg)
+            teacher = build_teacher(cfg)
         detector = TeacherInStudentClasses(teacher, cfg)
         for name in missing:
             _logger.info("The teacher labels the %d images of %s.", len(datasets[name]), name)

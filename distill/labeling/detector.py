@@ -13,9 +13,10 @@ from detectron2.modeling import META_ARCH_REGISTRY, GeneralizedRCNN, Generalized
 from detectron2.structures import Instances
 from torch import nn
 
+from distill.build import read_config
 from distill.views.classes import num_classes
 from distill.views.teacher import FrozenTeacher
-from distill.teacher_source import load_covering_weights, read_config
+from distill.views.teacher_weights import load_covering_weights
 
 __all__ = ["Detector", "build_detector", "detector_config"]
 

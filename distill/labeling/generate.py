@@ -17,12 +17,12 @@ from detectron2.utils import comm
 from torch.utils.data import DataLoader, Sampler
 from tqdm import tqdm
 
-from distill.utils.checkpoint import remove_stale_files
 from distill.data.loader import as_list, build_mapper
 from distill.labeling.images import ImageListing, MappedImages, printable
 from distill.labeling.job import LabelingJob
 from distill.labeling.result import describe_quality, describe_result, write_result
 from distill.labeling.shards import FolderLock, ShardIndex, ShardWriter
+from distill.utils.checkpoint import remove_stale_files
 
 __all__ = ["generate", "label_images"]
 

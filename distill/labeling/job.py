@@ -12,13 +12,13 @@ from typing import Any
 
 from detectron2.config import CfgNode
 
-from distill.utils.checkpoint import atomic_write, file_digest
-from distill.views.classes import class_names
+from distill.data.pseudo.thresholds import Thresholds
 from distill.labeling.detector import Detector, build_detector, detector_config
 from distill.labeling.evaluation_sets import refuse_evaluation_images
 from distill.labeling.images import ImageListing
-from distill.data.pseudo.thresholds import Thresholds
-from distill.teacher_source import local_weights
+from distill.utils.checkpoint import atomic_write, file_digest
+from distill.views.classes import class_names
+from distill.views.teacher_weights import local_weights
 
 __all__ = ["LabelingJob", "plan_job"]
 

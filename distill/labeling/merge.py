@@ -9,12 +9,11 @@ from typing import Any
 
 import numpy as np
 
-import distill
+from distill.data.pseudo.file import PseudoFile
+from distill.data.pseudo.labels import PseudoLabels
 from distill.labeling.aliases import Aliases, class_order, union_classes
 from distill.labeling.conflicts import find_conflicts, resolve_conflicts
-from distill.data.pseudo.file import PseudoFile
 from distill.labeling.fusion import Fused, nms, soft_nms, weighted_boxes
-from distill.data.pseudo.labels import PseudoLabels
 from distill.labeling.pool import TeacherInput, applied_thresholds, in_fixed_order, pool
 from distill.labeling.provenance import (
     TeacherBits,
@@ -23,6 +22,7 @@ from distill.labeling.provenance import (
     teacher_names,
     united_teachers,
 )
+from distill.utils.version import VERSION
 
 __all__ = ["METHODS", "MergeSettings", "Merged", "merge"]
 
@@ -127,7 +127,7 @@ def _header(
     return {
         "description": "Pseudo labels of several teachers, merged",
         "format": 1,
-        "library": distill.__version__,
+        "library": VERSION,
         "dataset": one_dataset(files),
         "image_root": base.file.info["image_root"],
         "teachers": united_teachers(files, [x.name for x in inputs]),

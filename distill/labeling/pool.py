@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 
 from distill.data.pseudo.file import PseudoFile
-from distill.labeling.fusion import by_class
 from distill.data.pseudo.labels import PseudoLabels
+from distill.data.pseudo.thresholds import Thresholds
+from distill.labeling.fusion import by_class
 from distill.labeling.provenance import TeacherBits, digest, teacher_names
 from distill.labeling.same_images import align_images
-from distill.data.pseudo.thresholds import Thresholds
 
 __all__ = ["TeacherInput", "applied_thresholds", "class_limits", "in_fixed_order", "pool"]
 

@@ -11,14 +11,14 @@ from typing import Any, TypeVar
 import numpy as np
 from detectron2.data import DatasetCatalog
 
-import distill
 from distill.data.pseudo.file import annotations, write_pseudo_file
+from distill.data.pseudo.labels import PseudoLabels
 from distill.labeling.images import printable
 from distill.labeling.job import LabelingJob
-from distill.data.pseudo.labels import PseudoLabels
 from distill.labeling.quality import precision_recall
 from distill.labeling.shards import CONFIDENT, ShardIndex
 from distill.labeling.truth import true_annotations
+from distill.utils.version import VERSION
 
 __all__ = ["describe_quality", "describe_result", "write_result"]
 
@@ -43,7 +43,7 @@ def write_result(job: LabelingJob, index: ShardIndex) -> None:
         for number, reason in _numbered(job, index.images(with_skipped=True))
         if isinstance(reason, str)
     ]
-    header = {"description": info.pop("description"), "format": 1, "library": distill.__version__}
+    header = {"description": info.pop("description"), "format": 1, "library": VERSION}
     write_pseudo_file(
         job.result,
         {**header, **info},

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-import distill
 from distill.data.pseudo.file import PseudoFile
 from distill.data.pseudo.labels import PseudoLabels
+from distill.utils.version import VERSION
 
 __all__ = ["draw_images", "labeled_subset", "unlabeled_rest"]
 
@@ -86,7 +86,7 @@ def _file(
     info = {
         "description": description,
         "format": 1,
-        "library": distill.__version__,
+        "library": VERSION,
         "dataset": labels.info["dataset"],
         "image_root": labels.info["image_root"],
         **header,

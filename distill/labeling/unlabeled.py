@@ -13,13 +13,13 @@ from detectron2.data import DatasetCatalog
 from detectron2.utils import comm
 from tabulate import tabulate
 
-from distill.utils.checkpoint import atomic_write
-from distill.views.classes import class_names
+from distill.data.pseudo.records import pseudo_records
 from distill.data.unlabeled_config import check_unlabeled_config
 from distill.labeling.dataset_labeling import LabeledDataset, label_datasets
 from distill.labeling.quality import precision_recall
-from distill.data.pseudo.records import pseudo_records
 from distill.labeling.truth import true_annotations
+from distill.utils.checkpoint import atomic_write
+from distill.views.classes import class_names
 
 __all__ = ["unlabeled_records"]
 

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import numpy as np
 
-from distill.utils.checkpoint import atomic_write
-from distill.utils.page import render_page
 from distill.data.pseudo.file import PseudoFile
 from distill.data.pseudo.labels import PseudoLabels
 from distill.labeling.view_images import image_source, page_images
 from distill.labeling.view_summary import summary
+from distill.utils.checkpoint import atomic_write
+from distill.utils.page import render_page
 
 __all__ = ["View", "write_view"]
 

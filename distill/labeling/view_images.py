@@ -12,11 +12,11 @@ from urllib.parse import quote
 import numpy as np
 from PIL import Image
 
-from distill.utils.page import image_uri
 from distill.data.pseudo.file import PseudoFile
 from distill.data.pseudo.labels import PseudoLabels
 from distill.labeling.matching import match_boxes
 from distill.labeling.sources import match_images
+from distill.utils.page import image_uri
 
 __all__ = ["image_source", "page_images"]
 

@@ -9,20 +9,20 @@ from distill.losses.binary_consistency import (
     binary_consistency_sums,
     largest_discrepancy,
 )
-from distill.ops.boxes import aligned_overlap
 from distill.losses.box_regression import gated_box_regression
 from distill.losses.distribution_distillation import distribution_distillation
 from distill.losses.foreground import foreground_classification
 from distill.losses.gaussian import gaussian_box_mask, gaussian_box_masks
 from distill.losses.imitation import masked_imitation
 from distill.losses.iou_localization import iou_localization
-from distill.losses.region_imitation import (
+from distill.losses.softmax_logits import binary_class_logits
+from distill.losses.weighted_imitation import (
     cosine_imitation,
     entropy_imitation,
     inner_product_imitation,
     squared_imitation,
 )
-from distill.losses.softmax_logits import binary_class_logits
+from distill.ops.boxes import aligned_overlap
 
 __all__ = [
     "adaptive_distillation",

@@ -11,12 +11,12 @@ import torch
 from detectron2.config import CfgNode, configurable
 from torch import Tensor
 
-from distill.views.dense_pairs import count_positives, pair_levels
-from distill.views.levels import Level
 from distill.losses import adaptive_distillation_sums
 from distill.methods.base import METHODS, Method, MethodOutput, check_choices, config_arguments
 from distill.methods.dense_picture import draw_dense_discrepancy
-from distill.methods.schedule import Schedule
+from distill.methods.schedule import Schedule, schedule_keys
+from distill.views.dense_pairs import count_positives, pair_levels
+from distill.views.levels import Level
 from distill.views.student import StudentSignals
 from distill.views.teacher import TeacherSignals
 
@@ -34,6 +34,23 @@ class ADL(Method):
     """Adaptive distillation of class probabilities; it reads no label but the ignored ones."""
 
     name = "ADL"
+
+    @staticmethod
+    def add_keys(node: CfgNode) -> None:
+        """Adds the keys of DISTILL.ADL with their defaults."""
+        node.WEIGHT = 1.0
+        # What the adaptive weight multiplies: half of the cross-entropy ("code"), or the divergence
+        # ("paper").
+        node.FORM = "code"
+        # Weight (1 - exp(-(KL + BETA * H(q)))) ** GAMMA; the normalizer is the sum of q ** THETA.
+        node.GAMMA = 2.0
+        node.BETA = 1.0
+        node.THETA = 1.8
+        # "teacher" for that normalizer, or the number of the student's "positives".
+        node.NORMALIZER = "teacher"
+        # "dense" for the head of a one-stage detector, "rpn" for the RPN of a two-stage one.
+        node.HEAD = "dense"
+        node.SCHEDULE = schedule_keys("constant")
 
     @configurable
     def __init__(
@@ -93,6 +110,11 @@ class ADL(Method):
     def requires(self) -> frozenset[str]:
         """The head whose probabilities are imitated."""
         return frozenset({"features", self.head})
+
+    @property
+    def compares_classes(self) -> bool:
+        """The probabilities of the classes are; those of an RPN have none."""
+        return self.head == "dense"
 
     @property
     def remedy(self) -> str:

@@ -13,9 +13,10 @@ from detectron2.config import CfgNode
 from fvcore.common.registry import Registry
 from torch import Tensor, nn
 
+from distill.methods.schedule import Schedule
+from distill.utils.config_keys import defines_keys
 from distill.views.dense_pairs import check_dense_pair
 from distill.views.levels import Level
-from distill.methods.schedule import Schedule
 from distill.views.student import StudentSignals
 from distill.views.teacher import TeacherSignals
 
@@ -62,6 +63,11 @@ class Method(nn.Module):
 
     name: str
 
+    @staticmethod
+    def add_keys(node: CfgNode) -> None:
+        """Adds the method's keys, with their defaults, to its node DISTILL.<name>."""
+        raise NotImplementedError("a method must define add_keys")
+
     def __init__(self, schedule: Schedule) -> None:
         """Notes the schedule.
 
@@ -73,13 +79,18 @@ class Method(nn.Module):
 
     @property
     def requires(self) -> frozenset[str]:
-        """Signals that both detectors must provide, see `distill.views.student.provided_signals`."""
+        """Signals that both detectors must provide, see `distill.views.contract.offered_signals`."""
         raise NotImplementedError(f"{type(self).__name__} must define requires")
 
     @property
     def teacher_requires(self) -> frozenset[str]:
         """Signals that the teacher must provide; by default the same."""
         return self.requires
+
+    @property
+    def compares_classes(self) -> bool:
+        """Whether it reads the teacher's classes, which are then matched to the student's by name."""
+        return False
 
     @property
     def remedy(self) -> str:
@@ -112,6 +123,13 @@ class Method(nn.Module):
         """The losses of an iteration whose factor is 0: a zero that reaches every parameter."""
         zero = sum((p.sum() * 0 for p in self.parameters()), start=torch.zeros(()))
         return {f"loss_{self.name.lower()}_off": zero}
+
+
+@defines_keys
+def _add_method_keys(cfg: CfgNode) -> None:
+    for name, method in METHODS:
+        node = cfg.DISTILL[name] = CfgNode()
+        method.add_keys(node)
 
 
 def check_choices(

@@ -14,9 +14,6 @@ import torch
 from detectron2.config import CfgNode, configurable
 from torch import Tensor
 
-from distill.views.dense_pairs import count_positives, pair_levels
-from distill.utils.distributed import mean_over_devices
-from distill.views.levels import Level
 from distill.losses import (
     binary_class_logits,
     binary_consistency_sums,
@@ -25,9 +22,13 @@ from distill.losses import (
 )
 from distill.methods.base import METHODS, Method, MethodOutput, check_choices, config_arguments
 from distill.methods.dense_picture import draw_dense_discrepancy
-from distill.views.roi import SharedProposals, share_proposals
-from distill.methods.schedule import Schedule
-from distill.views.student import RoiOutputs, StudentSignals
+from distill.methods.schedule import Schedule, schedule_keys
+from distill.utils.distributed import mean_over_devices
+from distill.views.dense_pairs import count_positives, pair_levels
+from distill.views.levels import Level
+from distill.views.roi import RoiOutputs
+from distill.views.sharing import SharedProposals, share_proposals
+from distill.views.student import StudentSignals
 from distill.views.teacher import TeacherSignals
 
 __all__ = ["BCKD"]
@@ -50,6 +51,22 @@ class BCKD(Method):
     """Binary classification consistency and IoU-based localization distillation."""
 
     name = "BCKD"
+
+    @staticmethod
+    def add_keys(node: CfgNode) -> None:
+        """Adds the keys of DISTILL.BCKD with their defaults."""
+        # Factors of classification and localization; 0 switches a term off.
+        node.CLS_WEIGHT = 1.0
+        node.LOC_WEIGHT = 4.0
+        # Overlap of the boxes: giou, or iou.
+        node.IOU_TYPE = "giou"
+        # Exponent of the difference of probabilities that weighs both terms.
+        node.WEIGHT_EXPONENT = 1.0
+        # Leave out the levels on which a batch has no positive anchor, as the published code does.
+        node.SKIP_EMPTY_LEVELS = False
+        # "dense" for the head of a one-stage detector, "roi" for the ROI head of a two-stage one.
+        node.HEAD = "dense"
+        node.SCHEDULE = schedule_keys("constant")
 
     @configurable
     def __init__(
@@ -101,6 +118,11 @@ class BCKD(Method):
     def requires(self) -> frozenset[str]:
         """The head whose scores and boxes are compared."""
         return frozenset({"features", self.head})
+
+    @property
+    def compares_classes(self) -> bool:
+        """The probabilities of the classes are compared."""
+        return True
 
     @property
     def remedy(self) -> str:

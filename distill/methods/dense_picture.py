@@ -6,11 +6,11 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from distill.views.dense_pairs import pair_levels
 from distill.losses import largest_discrepancy
+from distill.methods.pictures import draw_heat
+from distill.views.dense_pairs import pair_levels
 from distill.views.student import StudentSignals
 from distill.views.teacher import TeacherSignals
-from distill.methods.pictures import draw_heat
 
 __all__ = ["draw_dense_discrepancy"]
 
@@ -40,7 +40,7 @@ def draw_dense_discrepancy(
         cells = apart.view(rows, columns, -1).amax(-1)
         pixels = F.interpolate(cells[None, None], scale_factor=stride, mode="nearest")[0, 0]
         # A cell is drawn around the center of its anchors.
-        shift = round((0.5 - pair.student.owner.anchor_generator.offset) * stride)
+        shift = round((0.5 - pair.student.head.anchor_generator.offset) * stride)
         pixels = pixels[max(0, shift) :, max(0, shift) :]
         part = heat[: pixels.shape[0], : pixels.shape[1]]
         torch.maximum(part, pixels[:height, :width], out=part)

@@ -10,12 +10,12 @@ import torch
 from detectron2.config import CfgNode, configurable
 from torch import Tensor, nn
 
-from distill.views.dense_pairs import LevelPair, pair_levels
-from distill.views.levels import Level
 from distill.losses import distribution_distillation
 from distill.methods.base import METHODS, Method, MethodOutput, config_arguments
-from distill.views.regions import anchor_levels
-from distill.methods.schedule import Schedule
+from distill.methods.schedule import Schedule, schedule_keys
+from distill.views.dense_pairs import LevelPair, pair_levels
+from distill.views.levels import Level
+from distill.views.proposals import anchor_levels
 from distill.views.student import StudentSignals
 from distill.views.teacher import TeacherSignals
 
@@ -31,6 +31,15 @@ class LD(Method):
     """Divergence of the box distributions of two GFL detectors."""
 
     name = "LD"
+
+    @staticmethod
+    def add_keys(node: CfgNode) -> None:
+        """Adds the keys of DISTILL.LD with their defaults."""
+        # Factors on positive anchors and in the valuable region around them; 0 switches the latter off.
+        node.WEIGHT = 0.25
+        node.VALUABLE_WEIGHT = 0.25
+        node.TEMPERATURE = 10.0
+        node.SCHEDULE = schedule_keys("constant")
 
     @configurable
     def __init__(
@@ -84,10 +93,10 @@ class LD(Method):
             ValueError: one sentence that names the key.
         """
         super().check_pair(student, teacher)
-        if student.reg_max != teacher.reg_max:
+        if student.num_bins != teacher.num_bins:
             raise ValueError(
                 f"LD compares distributions bin by bin, but MODEL.GFL.REG_MAX is "
-                f"{student.reg_max} for the student and {teacher.reg_max} for the teacher; "
+                f"{student.num_bins - 1} for the student and {teacher.num_bins - 1} for the teacher; "
                 "set them alike"
             )
 
@@ -113,7 +122,7 @@ class LD(Method):
             pair.student.deltas.flatten(0, 1),
             pair.teacher.deltas.flatten(0, 1),
             (weight * pair.valid).flatten(),
-            bins=pair.student.owner.reg_max + 1,
+            bins=pair.student.head.num_bins,
             temperature=self.temperature,
         )
 

@@ -10,9 +10,9 @@ from detectron2.structures import Instances
 from matplotlib import colormaps
 from torch import Tensor
 
-from distill.views.roi import SharedProposals
+from distill.views.sharing import SharedProposals
 
-__all__ = ["draw_discrepancy", "draw_heat", "draw_regions"]
+__all__ = ["draw_discrepancy", "draw_heat", "draw_proposals"]
 
 # Pixels that the shorter side of a panel has at least, roughly.
 _LEGIBLE = 400
@@ -22,11 +22,11 @@ _SURE = 0.5
 _COLORS = {(0, 0): "gray", (1, 0): "orange", (0, 1): "deepskyblue", (1, 1): "lime"}
 
 
-def draw_regions(
+def draw_proposals(
     example: dict,
     mask: Tensor | None,
     stride: int,
-    regions: SharedProposals | None,
+    proposals: SharedProposals | None,
     gates: Mapping[str, Tensor],
 ) -> np.ndarray:
     """The first image of a batch: left its objects and the neck mask, right the proposals.
@@ -38,7 +38,7 @@ def draw_regions(
         example: the image's entry in the batch (`image` (C, H, W), `instances`).
         mask: (h, w) neck mask of the image, or None.
         stride: pixels per cell of the mask.
-        regions: the batch's shared proposals, or None.
+        proposals: the batch's shared proposals, or None.
         gates: (P,) bool by "cls" and "box", where these terms are on.
 
     Returns:
@@ -64,12 +64,12 @@ def draw_regions(
     scale = max(1, _LEGIBLE // min(image.shape[:2]))
     panels = [Visualizer(left, scale=scale).overlay_instances(boxes=truth).get_image()]
     panel = Visualizer(image, scale=scale)
-    if regions is not None:
-        shown = (regions.image_index == 0) & regions.foreground
+    if proposals is not None:
+        shown = (proposals.image_index == 0) & proposals.foreground
         off = torch.zeros_like(shown)
         flags = torch.stack([gates.get("cls", off)[shown], gates.get("box", off)[shown]], 1)
         colors = [_COLORS[tuple(row)] for row in flags.int().tolist()]
-        boxes = regions.boxes[shown].detach().cpu().numpy()
+        boxes = proposals.boxes[shown].detach().cpu().numpy()
         panel.overlay_instances(boxes=boxes, assigned_colors=colors)
     panels.append(panel.output.get_image())
     return np.concatenate(panels, axis=1)
@@ -83,16 +83,16 @@ def draw_discrepancy(
     student: Instances,
     teacher: Instances,
 ) -> np.ndarray:
-    """One image in four panels: scored regions, the selected ones, and what both detectors find.
+    """One image in four panels: scored proposals, the selected ones, and what both detectors find.
 
-    Regions go from blue (the lowest score) to red (the highest); what was selected is drawn as the
+    Proposals go from blue (the lowest score) to red (the highest); what was selected is drawn as the
     union of its boxes, bright on the darkened image.
 
     Args:
         example: the image's entry in the batch (`image` (C, H, W)).
-        boxes: (P, 4) regions.
-        scores: (P,) discrepancy, or what else regions are selected by.
-        selected: (k, 4) the selected regions.
+        boxes: (P, 4) proposals.
+        scores: (P,) discrepancy, or what else proposals are selected by.
+        selected: (k, 4) the selected proposals.
         student: the student's detections.
         teacher: the teacher's.
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from detectron2.config import CfgNode
 
-__all__ = ["Schedule"]
+__all__ = ["Schedule", "schedule_keys"]
 
 _DECAYS = ("constant", "linear", "staircase", "cosine")
 
@@ -72,3 +72,23 @@ class Schedule:
         if iteration < self.warmup_iters:
             factor *= (iteration + 1) / self.warmup_iters
         return factor
+
+
+def schedule_keys(name: str) -> CfgNode:
+    """The keys of a method's SCHEDULE: the factor of its losses over training.
+
+    Args:
+        name: the default of NAME.
+    """
+    node = CfgNode()
+    # constant, linear, staircase or cosine; the last three fall from 1 to END_FACTOR.
+    node.NAME = name
+    # Factor reached at the end of training (ignored by constant).
+    node.END_FACTOR = 0.0
+    # Number of equal steps of the staircase (the papers' epochs).
+    node.STAIRS = 12
+    # Iterations over which the factor first rises linearly from 0.
+    node.WARMUP_ITERS = 0
+    # Iteration at which the decay is complete; 0 means SOLVER.MAX_ITER.
+    node.MAX_ITER = 0
+    return node

@@ -13,7 +13,6 @@ from detectron2.config import CfgNode, configurable
 from detectron2.structures.boxes import Boxes, matched_pairwise_iou
 from torch import Tensor, nn
 
-from distill.views.levels import Level, assign_levels, common_region
 from distill.losses import (
     foreground_classification,
     gated_box_regression,
@@ -22,11 +21,14 @@ from distill.losses import (
 )
 from distill.methods.adapters import build_adapters
 from distill.methods.base import METHODS, Method, MethodOutput, check_choices, config_arguments
-from distill.views.roi import SharedProposals, share_proposals
-from distill.methods.schedule import Schedule
-from distill.views.student import GroundTruth, RoiOutputs, StudentSignals
+from distill.methods.pictures import draw_proposals
+from distill.methods.schedule import Schedule, schedule_keys
+from distill.views.ground_truth import GroundTruth
+from distill.views.levels import Level, assign_levels, common_region
+from distill.views.roi import RoiOutputs
+from distill.views.sharing import SharedProposals, share_proposals
+from distill.views.student import StudentSignals
 from distill.views.teacher import TeacherSignals
-from distill.methods.pictures import draw_regions
 
 __all__ = ["TADF"]
 
@@ -44,6 +46,32 @@ class TADF(Method):
     """Neck imitation under Gaussian masks, foreground scores and gated boxes, all decaying."""
 
     name = "TADF"
+
+    @staticmethod
+    def add_keys(node: CfgNode) -> None:
+        """Adds the keys of DISTILL.TADF with their defaults."""
+        # Factors of the three terms; 0 switches a term, and what it needs of the teacher, off.
+        node.NECK_WEIGHT = 3.0
+        node.CLS_WEIGHT = 20.0
+        node.REG_WEIGHT = 1.0
+        # Whose proposals both ROI heads see: student, teacher or both.
+        node.SHARE = "student"
+        # Neck: a box is imitated on the one level its area assigns it to ("area"), or on "all" levels.
+        node.LEVEL_ASSIGNMENT = "area"
+        # Neck, "area": square root of the box area, in pixels, that belongs on the stride-16 level.
+        node.CANONICAL_BOX_SIZE = 224
+        # Neck: how the student's channels reach the teacher's: conv3x3, conv1x1 or none.
+        node.ADAPTER = "conv3x3"
+        # Classification: binary cross-entropy of the softmax scores ("bce"), or "kl".
+        node.CLS_LOSS = "bce"
+        # Classification is borrowed on foreground proposals ("fg"), where the teacher's arg max is
+        # the label ("correct"), or where it gives the label more probability than the student
+        # ("better").
+        node.CLS_GATE = "fg"
+        # Boxes are borrowed where the teacher's box has a higher IoU with the ground truth than the
+        # proposal ("proposal"), than the student's own box ("student"), or always ("none").
+        node.REG_GATE = "proposal"
+        node.SCHEDULE = schedule_keys("linear")
 
     @configurable
     def __init__(
@@ -105,19 +133,24 @@ class TADF(Method):
         return {"levels": levels, **config_arguments(cfg, "TADF")}
 
     @property
-    def _uses_regions(self) -> bool:
+    def _uses_proposals(self) -> bool:
         return bool(self.weights["cls"] or self.weights["box"])
 
     @property
     def requires(self) -> frozenset[str]:
         """Signals of both detectors, for the terms that are on."""
-        return frozenset({"features"} | ({"roi"} if self._uses_regions else set()))
+        return frozenset({"features"} | ({"roi"} if self._uses_proposals else set()))
 
     @property
     def teacher_requires(self) -> frozenset[str]:
         """The same, and proposals where the teacher's are shared."""
-        own = {"proposals"} if self._uses_regions and self.share != "student" else set()
+        own = {"rpn_proposals"} if self._uses_proposals and self.share != "student" else set()
         return self.requires | own
+
+    @property
+    def compares_classes(self) -> bool:
+        """Its scores, and the boxes of its classes, are compared unless both terms are off."""
+        return self._uses_proposals
 
     @property
     def remedy(self) -> str:
@@ -129,28 +162,28 @@ class TADF(Method):
         losses: dict[str, Tensor] = {}
         diagnostics: dict[str, Tensor] = {}
         masks: list[Tensor] = []
-        regions: SharedProposals | None = None
+        proposals: SharedProposals | None = None
         gates: dict[str, Tensor] = {}
         if self.weights["neck"]:
             masks, losses["loss_tadf_neck"] = self._imitate_neck(student, teacher)
             diagnostics["tadf/mask_mean"] = torch.stack([m.mean() for m in masks]).mean()
-        if self._uses_regions:
-            regions = share_proposals(student, teacher, self.share)
-            foreground = regions.foreground
+        if self._uses_proposals:
+            proposals = share_proposals(student, teacher, self.share)
+            foreground = proposals.foreground
             count = foreground.sum()
             diagnostics["tadf/num_foreground"] = count
             if self.weights["cls"]:
-                gates["cls"] = foreground & self._classification_gate(regions)
+                gates["cls"] = foreground & self._classification_gate(proposals)
                 losses["loss_tadf_cls"] = foreground_classification(
-                    regions.student.scores,
-                    regions.teacher.scores,
+                    proposals.student.scores,
+                    proposals.teacher.scores,
                     gate=gates["cls"],
                     num_foreground=count,
                     form=self.cls_loss,
                 )
             if self.weights["box"]:
-                student_deltas, teacher_deltas = _comparable_deltas(regions)
-                gates["box"] = foreground & self._box_gate(regions)
+                student_deltas, teacher_deltas = _comparable_deltas(proposals)
+                gates["box"] = foreground & self._box_gate(proposals)
                 losses["loss_tadf_box"] = gated_box_regression(
                     student_deltas, teacher_deltas, gates["box"], count
                 )
@@ -160,8 +193,8 @@ class TADF(Method):
 
         def picture():  # noqa: ANN202 (an array; NumPy is not imported here)
             mask = masks[0][0, 0] if masks else None
-            return draw_regions(
-                student.batched_inputs[0], mask, self.levels[0].stride, regions, gates
+            return draw_proposals(
+                student.batched_inputs[0], mask, self.levels[0].stride, proposals, gates
             )
 
         return MethodOutput(losses, diagnostics, picture)
@@ -187,47 +220,47 @@ class TADF(Method):
         index = assign_levels(truth.boxes, self.levels, self.canonical_box_size)
         return [truth.valid & (index == i) for i in range(len(self.levels))]
 
-    def _classification_gate(self, regions: SharedProposals) -> Tensor:
+    def _classification_gate(self, proposals: SharedProposals) -> Tensor:
         """(P,) bool: where the teacher's scores are borrowed, among the foreground."""
         if self.cls_gate == "fg":
-            return torch.ones_like(regions.foreground)
-        labels = regions.classes.clamp(min=0)
+            return torch.ones_like(proposals.foreground)
+        labels = proposals.classes.clamp(min=0)
         if self.cls_gate == "correct":
-            return regions.teacher.scores.argmax(1) == labels
+            return proposals.teacher.scores.argmax(1) == labels
 
         def confidence(outputs: RoiOutputs) -> Tensor:
             return outputs.scores.detach().float().softmax(1).gather(1, labels[:, None])[:, 0]
 
-        return confidence(regions.teacher) > confidence(regions.student)
+        return confidence(proposals.teacher) > confidence(proposals.student)
 
-    def _box_gate(self, regions: SharedProposals) -> Tensor:
+    def _box_gate(self, proposals: SharedProposals) -> Tensor:
         """(P,) bool: where the teacher's box is borrowed, among the foreground."""
         if self.reg_gate == "none":
-            return torch.ones_like(regions.foreground)
+            return torch.ones_like(proposals.foreground)
 
         def quality(boxes: Tensor) -> Tensor:
-            return matched_pairwise_iou(Boxes(boxes), Boxes(regions.gt_boxes))
+            return matched_pairwise_iou(Boxes(boxes), Boxes(proposals.gt_boxes))
 
         def decoded(outputs: RoiOutputs) -> Tensor:
-            deltas = outputs.class_deltas(_box_class(regions)).detach().float()
-            return outputs.box_transform.apply_deltas(deltas, regions.boxes)
+            deltas = outputs.class_deltas(_box_class(proposals)).detach().float()
+            return outputs.box_transform.apply_deltas(deltas, proposals.boxes)
 
-        rival = regions.boxes if self.reg_gate == "proposal" else decoded(regions.student)
-        return quality(decoded(regions.teacher)) > quality(rival)
+        rival = proposals.boxes if self.reg_gate == "proposal" else decoded(proposals.student)
+        return quality(decoded(proposals.teacher)) > quality(rival)
 
 
-def _box_class(regions: SharedProposals) -> Tensor:
+def _box_class(proposals: SharedProposals) -> Tensor:
     """(P,) class whose deltas are compared; any, 0 here, off the foreground."""
-    return torch.where(regions.foreground, regions.classes, 0)
+    return torch.where(proposals.foreground, proposals.classes, 0)
 
 
-def _comparable_deltas(regions: SharedProposals) -> tuple[Tensor, Tensor]:
+def _comparable_deltas(proposals: SharedProposals) -> tuple[Tensor, Tensor]:
     """The true class's deltas (P, 4) of both, the teacher's in the student's parametrization.
 
     Deltas are proportional to their transform's weights, so a differing transform is a factor.
     """
-    classes = _box_class(regions)
-    student, teacher = regions.student, regions.teacher
+    classes = _box_class(proposals)
+    student, teacher = proposals.student, proposals.teacher
     deltas = teacher.class_deltas(classes)
     if student.box_transform.weights != teacher.box_transform.weights:
         ratio = [

@@ -12,10 +12,12 @@ from detectron2.modeling.meta_arch.fcos import FCOS, FCOSHead
 from detectron2.structures import Boxes, Instances
 
 from distill.modeling.norm import head_norm
+from distill.utils.config_keys import defines_keys
 
 __all__ = ["ConfigurableFCOS", "add_fcos_config"]
 
 
+@defines_keys
 def add_fcos_config(cfg: CfgNode) -> None:
     """Adds the keys of FCOS to a Detectron2 config, in place.
 

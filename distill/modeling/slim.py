@@ -17,12 +17,15 @@ from fvcore.nn import weight_init
 from torch import nn
 from torch.nn import functional as F
 
+from distill.utils.config_keys import defines_keys
+
 __all__ = ["SlimStem", "add_slim_config", "build_slim_backbone", "build_slim_fpn_backbone"]
 
 # The residual branches start small, which steadies short schedules with a high learning rate.
 _RESIDUAL_GAMMA = 0.2
 
 
+@defines_keys
 def add_slim_config(cfg: CfgNode) -> None:
     """Adds the keys of the slim backbones to a Detectron2 config, in place.
 

@@ -14,20 +14,20 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-__all__ = ["FeatureTable", "pool_pairs", "pool_regions"]
+__all__ = ["FeatureTable", "pool_pairs", "pool_boxes"]
 
 # Values that a CPU keeps at hand from one operation to the next.
 _CACHED_ELEMENTS = 2**20
 
 
-def pool_regions(
+def pool_boxes(
     maps: Sequence[Tensor],
     strides: Sequence[int],
     boxes: Tensor,
     level: Tensor | None,
     resolution: int,
 ) -> Iterator[Tensor]:
-    """Crops of regions from every level, one level after the other, or from each one's own level.
+    """Crops of proposals from every level, one level after the other, or from each one's own level.
 
     Args:
         maps: (N, C, H, W) by level.
@@ -51,10 +51,10 @@ def pool_pairs(
     level: Tensor | None,
     resolution: int,
 ) -> Iterator[Iterator[tuple[Tensor, Tensor]]]:
-    """Crops from the maps of two detectors, as of `pool_regions`, a few regions after the others.
+    """Crops from the maps of two detectors, as of `pool_boxes`, a few proposals after the others.
 
     What is made of a few crops while they are in its cache takes a CPU a third of the time. A GPU
-    gets all regions at once.
+    gets all proposals at once.
 
     Args:
         first: (N, C, H, W) by level.

@@ -8,10 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from experiments.detections import Picture
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from PIL import Image
-
-from experiments.detections import Picture
 
 __all__ = ["Example", "image_uri", "render_page", "svg_uri"]
 

@@ -10,6 +10,8 @@ from detectron2.config import CfgNode
 from detectron2.data import MetadataCatalog
 from torch import Tensor, nn
 
+from distill.views.contract import TwoStageDetector
+
 __all__ = [
     "class_names",
     "map_classes",
@@ -57,7 +59,7 @@ def teacher_class_names(cfg: CfgNode, teacher_cfg: CfgNode, count: int) -> tuple
 
 def num_classes(model: nn.Module) -> int:
     """The number of foreground classes a detector predicts."""
-    return getattr(model, "roi_heads", model).num_classes
+    return (model.roi_heads if isinstance(model, TwoStageDetector) else model).num_classes
 
 
 def map_classes(

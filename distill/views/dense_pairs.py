@@ -7,14 +7,24 @@ from dataclasses import dataclass
 from functools import partial
 
 import torch
+from detectron2.config import CfgNode
 from torch import Tensor, nn
 
-from distill.views.dense import DenseLevel, dense_owner
+from distill.utils.config_keys import defines_keys
 from distill.utils.distributed import mean_over_devices
+from distill.views.dense import DenseLevel
+from distill.views.heads import dense_head
 from distill.views.student import StudentSignals, image_sizes
 from distill.views.teacher import TeacherSignals
 
 __all__ = ["LevelPair", "check_dense_pair", "count_positives", "pair_levels"]
+
+
+@defines_keys
+def _add_dense_keys(cfg: CfgNode) -> None:
+    cfg.DISTILL.DENSE = CfgNode()
+    # Leave out anchors whose center lies outside the image's true size, in the padding.
+    cfg.DISTILL.DENSE.MASK_PADDING = True
 
 
 @dataclass(frozen=True)
@@ -115,7 +125,7 @@ def check_dense_pair(student: nn.Module, teacher: nn.Module, head: str = "dense"
     Raises:
         ValueError: one sentence that names the config keys to change.
     """
-    own, other = (dense_owner(m, head).anchor_generator for m in (student, teacher))
+    own, other = (dense_head(m, head).anchor_generator for m in (student, teacher))
     strides = [[int(s) for s in x.strides] for x in (own, other)]
     if strides[0] != strides[1]:
         raise ValueError(

@@ -1,164 +1,71 @@
-"""The same region proposals seen by the ROI heads of student and teacher.
-
-Source: task-adaptive regularization, arXiv 2006.13108, runs the student's sampled proposals
-through the teacher's head (a second-hand account); the teacher's proposals, or both, are options
-of ours.
-"""
+"""What a ROI head says about boxes."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
-import torch
-from detectron2.modeling import ROIHeads
-from detectron2.structures import Boxes, Instances
-from detectron2.utils.events import EventStorage
+from detectron2.modeling.roi_heads import Res5ROIHeads
+from detectron2.structures import Boxes
 from torch import Tensor, nn
 
-from distill.views.student import RoiOutputs, StudentSignals
-from distill.views.teacher import TeacherSignals
-
-__all__ = ["SharedProposals", "share_proposals"]
-
-_SOURCES = ("student", "teacher", "both")
+__all__ = ["RoiOutputs", "box_pooler", "run_roi_head"]
 
 
 @dataclass(frozen=True)
-class SharedProposals:
-    """P labeled proposals of a batch and what both ROI heads say about them.
+class RoiOutputs:
+    """Raw outputs of a box predictor.
 
     Attributes:
-        boxes: (P, 4) corners in pixels.
-        image_index: (P,) index of the image within the batch.
-        classes: (P,) labels; K for the background, -1 for none.
-        gt_boxes: (P, 4) box of the object that a foreground proposal belongs to; zeros in an
-            image without objects.
-        foreground: (P,) bool.
-        student: the student's outputs, with gradient.
-        teacher: the teacher's outputs, in the student's classes.
+        scores: (P, K + 1) logits, the background last.
+        deltas: (P, 4) class-agnostic or (P, 4 K) class-specific box deltas.
+        box_transform: Detectron2's Box2BoxTransform that gives the deltas their meaning.
     """
 
-    boxes: Tensor
-    image_index: Tensor
-    classes: Tensor
-    gt_boxes: Tensor
-    foreground: Tensor
-    student: RoiOutputs
-    teacher: RoiOutputs
+    scores: Tensor
+    deltas: Tensor
+    box_transform: Any
+
+    def __getitem__(self, index: Tensor) -> RoiOutputs:
+        """The outputs of some of the proposals, by a (Q,) index."""
+        return RoiOutputs(self.scores[index], self.deltas[index], self.box_transform)
+
+    def class_deltas(self, classes: Tensor) -> Tensor:
+        """Deltas (P, 4) of each proposal's given class (P,); the background takes the last."""
+        if self.deltas.shape[1] == 4:
+            return self.deltas
+        deltas = self.deltas.view(len(self.deltas), -1, 4)
+        index = classes.clamp(max=deltas.shape[1] - 1).view(-1, 1, 1).expand(-1, 1, 4)
+        return deltas.gather(1, index)[:, 0]
 
 
-def share_proposals(
-    student: StudentSignals, teacher: TeacherSignals, source: str = "student"
-) -> SharedProposals:
-    """Runs one set of proposals through both ROI heads.
-
-    Detectron2 samples the foreground first and at most POSITIVE_FRACTION of it, so only that many
-    proposals an image are shared: all of the foreground, without asking the device how many.
+def box_pooler(roi_heads: nn.Module) -> nn.Module:
+    """The module that crops the maps under the boxes.
 
     Args:
-        student: signals with "roi".
-        teacher: signals with "roi", and with "proposals" unless the source is "student".
-        source: whose proposals: "student" (those it was trained on in this step), "teacher"
-            (sampled and labeled by the student's ROI head), or "both".
-
-    Raises:
-        ValueError: if the source is none of the three.
+        roi_heads: Detectron2's StandardROIHeads or Res5ROIHeads.
     """
-    if source not in _SOURCES:
-        raise ValueError(f'SHARE is "{source}"; choose one of {", ".join(_SOURCES)}')
-    heads = student.model.roi_heads
-    parts = []
-    if source != "teacher":
-        kept = _foreground_first(heads, student.sampled)
-        outputs = student.roi_outputs[_flat_index(student.sampled, kept, student.features)]
-        boxes = [x[:k] for x, k in zip(student.roi_boxes, kept, strict=True)]
-        instances = [x[:k] for x, k in zip(student.sampled, kept, strict=True)]
-        parts.append((boxes, instances, outputs))
-    if source != "student":
-        sampled = _sample(heads, teacher.proposals, student.batched_inputs)
-        kept = _foreground_first(heads, sampled)
-        instances = [x[:k] for x, k in zip(sampled, kept, strict=True)]
-        boxes = [x.proposal_boxes for x in instances]
-        parts.append((boxes, instances, student.run_roi_head(boxes)))
-    shared = [
-        _collate(heads.num_classes, boxes, instances, outputs, teacher.run_roi_head(boxes))
-        for boxes, instances, outputs in parts
-    ]
-    return shared[0] if len(shared) == 1 else _concatenate(*shared)
+    return roi_heads.pooler if isinstance(roi_heads, Res5ROIHeads) else roi_heads.box_pooler
 
 
-def _foreground_first(heads: nn.Module, sampled: Sequence[Instances]) -> list[int]:
-    """How many leading proposals of each image hold all of its foreground."""
-    stock = getattr(type(heads), "_sample_proposals", None) is ROIHeads._sample_proposals
-    if not stock:  # a sampler of the user's may order its samples otherwise
-        return [len(x) for x in sampled]
-    most = int(heads.batch_size_per_image * heads.positive_fraction)
-    return [min(most, len(x)) for x in sampled]
+def run_roi_head(
+    roi_heads: nn.Module, features: dict[str, Tensor], boxes: Sequence[Boxes]
+) -> RoiOutputs:
+    """Pools given boxes and runs box head and predictor: no sampling, NMS or post-processing.
 
-
-def _flat_index(sampled: Sequence[Instances], kept: Sequence[int], like: dict) -> Tensor:
-    """Rows of the kept proposals among those of the whole batch."""
-    counts = torch.tensor([len(x) for x in sampled])
-    starts = torch.repeat_interleave(counts.cumsum(0) - counts, torch.tensor(kept))
-    index = starts + torch.cat([torch.arange(k) for k in kept])
-    return index.to(next(iter(like.values())).device, non_blocking=True)
-
-
-def _sample(
-    heads: nn.Module, proposals: list[Instances], inputs: Sequence[dict]
-) -> list[Instances]:
-    """Samples and labels proposals as the student's ROI head does, without its log entries."""
-    targets = [x["instances"].to(proposals[0].proposal_boxes.device) for x in inputs]
-    with torch.no_grad(), EventStorage():
-        return heads.label_and_sample_proposals(proposals, targets)
-
-
-def _collate(
-    num_classes: int,
-    boxes: Sequence[Boxes],
-    instances: Sequence[Instances],
-    student: RoiOutputs,
-    teacher: RoiOutputs,
-) -> SharedProposals:
-    """Puts the proposals of all images into one table."""
-    classes = torch.cat([x.gt_classes for x in instances])
-    gt_boxes = torch.cat(
-        [
-            x.gt_boxes.tensor if x.has("gt_boxes") else torch.zeros_like(b.tensor)
-            for x, b in zip(instances, boxes, strict=True)
-        ]
-    )
-    counts = torch.tensor([len(x) for x in boxes])
-    image_index = torch.repeat_interleave(torch.arange(len(boxes)), counts)
-    return SharedProposals(
-        boxes=torch.cat([x.tensor for x in boxes]),
-        image_index=image_index.to(classes.device, non_blocking=True),
-        classes=classes,
-        gt_boxes=gt_boxes,
-        foreground=(classes >= 0) & (classes < num_classes),
-        student=student,
-        teacher=teacher,
-    )
-
-
-def _concatenate(first: SharedProposals, second: SharedProposals) -> SharedProposals:
-    """Two tables one below the other."""
-
-    def outputs(a: RoiOutputs, b: RoiOutputs) -> RoiOutputs:
-        return RoiOutputs(
-            torch.cat([a.scores, b.scores]), torch.cat([a.deltas, b.deltas]), a.box_transform
-        )
-
-    def both(name: str) -> Tensor:
-        return torch.cat([getattr(first, name), getattr(second, name)])
-
-    return SharedProposals(
-        boxes=both("boxes"),
-        image_index=both("image_index"),
-        classes=both("classes"),
-        gt_boxes=both("gt_boxes"),
-        foreground=both("foreground"),
-        student=outputs(first.student, second.student),
-        teacher=outputs(first.teacher, second.teacher),
-    )
+    Args:
+        roi_heads: Detectron2's StandardROIHeads or Res5ROIHeads.
+        features: the backbone's maps by level name.
+        boxes: one Boxes an image, P in all.
+    """
+    boxes = list(boxes)
+    if isinstance(roi_heads, Res5ROIHeads):
+        maps = [features[name] for name in roi_heads.in_features]
+        pooled = roi_heads.res5(roi_heads.pooler(maps, boxes)).mean(dim=[2, 3])
+    else:
+        maps = [features[name] for name in roi_heads.box_in_features]
+        pooled = roi_heads.box_head(roi_heads.box_pooler(maps, boxes))
+    predictor = roi_heads.box_predictor
+    scores, deltas = predictor(pooled)
+    return RoiOutputs(scores, deltas, predictor.box2box_transform)

@@ -13,79 +13,20 @@ from functools import cached_property
 from typing import Any
 
 import torch
-from detectron2.modeling.meta_arch.dense_detector import DenseDetector
 from detectron2.structures import Boxes, Instances
 from torch import Tensor, nn
 
+from distill.views.contract import offered_signals
 from distill.views.dense import DensePredictions, dense_predictions, stack_labels
-from distill.views.regions import RegionProposals, dense_regions
+from distill.views.ground_truth import GroundTruth
+from distill.views.proposals import Proposals, dense_proposals
+from distill.views.roi import RoiOutputs, box_pooler, run_roi_head
 
 __all__ = [
-    "GroundTruth",
-    "RoiOutputs",
     "StudentSignals",
     "image_sizes",
-    "provided_signals",
     "record_student",
-    "run_roi_head",
 ]
-
-
-@dataclass(frozen=True)
-class RoiOutputs:
-    """Raw outputs of a box predictor.
-
-    Attributes:
-        scores: (P, K + 1) logits, the background last.
-        deltas: (P, 4) class-agnostic or (P, 4 K) class-specific box deltas.
-        box_transform: Detectron2's Box2BoxTransform that gives the deltas their meaning.
-    """
-
-    scores: Tensor
-    deltas: Tensor
-    box_transform: Any
-
-    def __getitem__(self, index: Tensor) -> RoiOutputs:
-        """The outputs of some of the proposals, by a (Q,) index."""
-        return RoiOutputs(self.scores[index], self.deltas[index], self.box_transform)
-
-    def class_deltas(self, classes: Tensor) -> Tensor:
-        """Deltas (P, 4) of each proposal's given class (P,); the background takes the last."""
-        if self.deltas.shape[1] == 4:
-            return self.deltas
-        deltas = self.deltas.view(len(self.deltas), -1, 4)
-        index = classes.clamp(max=deltas.shape[1] - 1).view(-1, 1, 1).expand(-1, 1, 4)
-        return deltas.gather(1, index)[:, 0]
-
-
-@dataclass(frozen=True)
-class GroundTruth:
-    """The annotations of a batch, padded to G boxes an image, on the model's device.
-
-    Attributes:
-        boxes: (N, G, 4) corners in pixels of the network's input; zeros where padded.
-        classes: (N, G) labels; zeros where padded.
-        valid: (N, G) bool, False where padded.
-    """
-
-    boxes: Tensor
-    classes: Tensor
-    valid: Tensor
-
-    @classmethod
-    def from_inputs(cls, batched_inputs: Sequence[dict], device: torch.device) -> GroundTruth:
-        """Collates `instances` where they lie (usually in host memory) and copies them once."""
-        boxes = [x["instances"].gt_boxes.tensor for x in batched_inputs]
-        classes = [x["instances"].gt_classes for x in batched_inputs]
-        counts = torch.tensor([len(x) for x in boxes], device=boxes[0].device)
-        pad = nn.utils.rnn.pad_sequence
-        padded = pad(boxes, batch_first=True)
-        places = torch.arange(padded.shape[1], device=padded.device)
-        return cls(
-            padded.to(device, non_blocking=True),
-            pad(classes, batch_first=True).to(device, non_blocking=True),
-            (places < counts[:, None]).to(device, non_blocking=True),
-        )
 
 
 @dataclass
@@ -96,7 +37,7 @@ class StudentSignals:
         model: the student.
         batched_inputs: the batch, in Detectron2's format.
         features: the backbone's maps by level name, (N, C, H, W) each.
-        proposals: what the proposal generator returned, one Instances an image, or None.
+        rpn_proposals: what the proposal generator returned, one Instances an image, or None.
         sampled: the proposals that the ROI head sampled and labeled, or None.
         roi_boxes: their boxes as the box pooler saw them, one Boxes an image, or None.
         roi_outputs: the box predictor's outputs on them, or None.
@@ -109,7 +50,7 @@ class StudentSignals:
     model: nn.Module
     batched_inputs: Sequence[dict]
     features: dict[str, Tensor] = field(default_factory=dict)
-    proposals: list[Instances] | None = None
+    rpn_proposals: list[Instances] | None = None
     sampled: list[Instances] | None = None
     roi_boxes: list[Boxes] | None = None
     roi_outputs: RoiOutputs | None = None
@@ -127,12 +68,12 @@ class StudentSignals:
         """Runs the student's ROI head on other boxes, one Boxes an image, with gradient."""
         return run_roi_head(self.model.roi_heads, self.features, boxes)
 
-    def regions(self, topk: int) -> RegionProposals:
+    def proposals(self, topk: int) -> Proposals:
         """The proposals of its RPN, or a dense head's best `topk` boxes an image."""
-        if self.proposals is not None:
-            return RegionProposals.from_instances(self.proposals)
+        if self.rpn_proposals is not None:
+            return Proposals.from_instances(self.rpn_proposals)
         sizes = image_sizes(self.batched_inputs)
-        return dense_regions(self.model, self.features, self.head_outputs, sizes, topk)
+        return dense_proposals(self.model, self.features, self.head_outputs, sizes, topk)
 
     def dense(self, head: str = "dense") -> DensePredictions:
         """The predictions of its head ("dense"), or of its RPN ("rpn"), with gradient."""
@@ -156,54 +97,6 @@ def image_sizes(batched_inputs: Sequence[dict]) -> list[tuple[int, int]]:
     return [tuple(x["image"].shape[-2:]) for x in batched_inputs]
 
 
-def provided_signals(model: nn.Module) -> frozenset[str]:
-    """The signals that a detector can provide.
-
-    "features"; "proposals", "roi" and "rpn" of a two-stage detector; "dense" of a one-stage one,
-    and "distribution" where it predicts boxes as distributions (GFL). "regions" are there wherever
-    boxes are: proposals, or the boxes of a dense head.
-    """
-    signals = set()
-    if hasattr(model, "backbone"):
-        signals.add("features")
-    roi_heads = getattr(model, "roi_heads", None)
-    if getattr(model, "proposal_generator", None) is not None and roi_heads is not None:
-        signals |= {"proposals", "regions"}
-        if hasattr(model.proposal_generator, "rpn_head"):
-            signals.add("rpn")
-        # Cascade heads have a list of predictors, whose stages see different boxes.
-        predictor = getattr(roi_heads, "box_predictor", None)
-        if predictor is not None and not isinstance(predictor, nn.ModuleList):
-            signals.add("roi")
-    if isinstance(model, DenseDetector) and hasattr(model, "anchor_generator"):
-        signals |= {"regions", "dense"}
-        if hasattr(model, "reg_max"):
-            signals.add("distribution")
-    return frozenset(signals)
-
-
-def run_roi_head(
-    roi_heads: nn.Module, features: dict[str, Tensor], boxes: Sequence[Boxes]
-) -> RoiOutputs:
-    """Pools given boxes and runs box head and predictor: no sampling, NMS or post-processing.
-
-    Args:
-        roi_heads: Detectron2's StandardROIHeads or Res5ROIHeads.
-        features: the backbone's maps by level name.
-        boxes: one Boxes an image, P in all.
-    """
-    boxes = list(boxes)
-    if hasattr(roi_heads, "box_pooler"):
-        maps = [features[name] for name in roi_heads.box_in_features]
-        pooled = roi_heads.box_head(roi_heads.box_pooler(maps, boxes))
-    else:
-        maps = [features[name] for name in roi_heads.in_features]
-        pooled = roi_heads.res5(roi_heads.pooler(maps, boxes)).mean(dim=[2, 3])
-    predictor = roi_heads.box_predictor
-    scores, deltas = predictor(pooled)
-    return RoiOutputs(scores, deltas, predictor.box2box_transform)
-
-
 @contextmanager
 def record_student(model: nn.Module, batched_inputs: Sequence[dict]) -> Iterator[StudentSignals]:
     """Watches one forward of the student; the hooks are gone when the context ends.
@@ -218,7 +111,7 @@ def record_student(model: nn.Module, batched_inputs: Sequence[dict]) -> Iterator
         signals.features = output
 
     def on_proposals(module: nn.Module, args: tuple, output: tuple) -> None:
-        signals.proposals = output[0]
+        signals.rpn_proposals = output[0]
 
     def on_pooler(module: nn.Module, args: tuple, output: Tensor) -> None:
         # ROI_BOX_HEAD.TRAIN_ON_PRED_BOXES later puts other boxes into the sampled proposals.
@@ -240,24 +133,24 @@ def record_student(model: nn.Module, batched_inputs: Sequence[dict]) -> Iterator
         # Res5ROIHeads, unlike the others, does not return what it samples.
         signals.sampled = output
 
-    provided = provided_signals(model)
+    offered = offered_signals(model)
     with ExitStack() as undo:
 
         def watch(module: nn.Module, hook: Callable) -> None:
             undo.callback(module.register_forward_hook(hook).remove)
 
         watch(model.backbone, on_backbone)
-        if "proposals" in provided:
+        if "rpn_proposals" in offered:
             watch(model.proposal_generator, on_proposals)
-        if "rpn" in provided:
+        if "rpn" in offered:
             watch(model.proposal_generator.rpn_head, on_rpn_head)
-        if "dense" in provided:
+        if "dense" in offered:
             watch(model.head, on_head)
             undo.enter_context(_watch_method(model, "label_anchors", on_labels))
-        if "roi" in provided:
+        if "roi" in offered:
             heads = model.roi_heads
             undo.enter_context(_watch_method(heads, "label_and_sample_proposals", on_sampling))
-            watch(heads.box_pooler if hasattr(heads, "box_pooler") else heads.pooler, on_pooler)
+            watch(box_pooler(heads), on_pooler)
             watch(heads.box_predictor, on_predictor)
         yield signals
 

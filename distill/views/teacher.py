@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import Any
 
 import torch
 from detectron2.config import CfgNode
-from detectron2.modeling import META_ARCH_REGISTRY
 from detectron2.structures import Boxes, ImageList, Instances
 from torch import Tensor, nn
 
+from distill.views.contract import offered_signals
 from distill.views.dense import DensePredictions, dense_predictions
-from distill.views.regions import RegionProposals, dense_regions
-from distill.views.student import RoiOutputs, image_sizes, run_roi_head
-from distill.teacher_source import build_teacher_config, load_teacher_weights
+from distill.views.proposals import Proposals, dense_proposals
+from distill.views.roi import RoiOutputs, run_roi_head
+from distill.views.student import image_sizes
 
 __all__ = ["FrozenTeacher", "TeacherSignals"]
 
@@ -68,28 +68,6 @@ class FrozenTeacher:
         self.precision = precision
         self.class_map = class_map
         self.swap_channels = swap_channels
-
-    @classmethod
-    def from_config(cls, cfg: CfgNode) -> FrozenTeacher:
-        """Builds and verifies the teacher that a student's config refers to.
-
-        Args:
-            cfg: the student's config, with DISTILL.TEACHER.
-
-        Raises:
-            ValueError, FileNotFoundError: one sentence, if the reference is missing or wrong or
-                the weights do not cover the model.
-        """
-        teacher_cfg = build_teacher_config(cfg)
-        model = META_ARCH_REGISTRY.get(teacher_cfg.MODEL.META_ARCHITECTURE)(teacher_cfg)
-        load_teacher_weights(model, cfg)
-        model.to(torch.device(cfg.MODEL.DEVICE))
-        return cls(
-            model,
-            cfg=teacher_cfg,
-            precision=cfg.DISTILL.TEACHER.PRECISION,
-            swap_channels=cfg.INPUT.FORMAT != teacher_cfg.INPUT.FORMAT,
-        )
 
     def __deepcopy__(self, memo: dict) -> FrozenTeacher:
         """Itself: a copy of the student, such as an average of its weights, shares the teacher."""
@@ -155,7 +133,7 @@ class TeacherSignals:
         return self._run(lambda: self._model.backbone(self.images.tensor))
 
     @cached_property
-    def proposals(self) -> list[Instances]:
+    def rpn_proposals(self) -> list[Instances]:
         """The region proposals of the teacher's own proposal generator, one Instances an image."""
         generate = self._model.proposal_generator
         return self._run(lambda: generate(self.images, self.features, None)[0])
@@ -183,55 +161,12 @@ class TeacherSignals:
         classes = self._teacher.class_map
         return dense_predictions(self._model, head, self.features, self.head_outputs, classes)
 
-    def regions(self, topk: int) -> RegionProposals:
+    def proposals(self, topk: int) -> Proposals:
         """The proposals of its RPN, or a dense head's best `topk` boxes an image."""
-        if getattr(self._model, "proposal_generator", None) is not None:
-            return RegionProposals.from_instances(self.proposals)
+        if "rpn_proposals" in offered_signals(self._model):
+            return Proposals.from_instances(self.rpn_proposals)
         sizes = image_sizes(self._inputs)
-        return dense_regions(self._model, self.features, self.head_outputs, sizes, topk)
-
-    def detections(self, indices: Sequence[int]) -> list[Instances]:
-        """What it finds in some images, in its own classes, in pixels of the network's input.
-
-        Backbone and dense head run on the whole batch, once, as methods read them too.
-
-        Args:
-            indices: numbers of the images, ascending.
-        """
-        two_stage = getattr(self._model, "proposal_generator", None) is not None
-        for name in ("features",) if two_stage else ("features", "head_outputs"):
-            getattr(self, name)
-        chosen = self.select(indices)
-        return chosen._run(chosen._suppress_proposals if two_stage else chosen._suppress_dense)
-
-    def _suppress_proposals(self) -> list[Instances]:
-        return self._model.roi_heads(self.images, self.features, self.proposals, None)[0]
-
-    def _suppress_dense(self) -> list[Instances]:
-        maps = [self.features[name] for name in self._model.head_in_features]
-        # Detectron2's detectors turn logits into scores in place, at times without a copy.
-        outputs = [[x.clone() for x in levels] for levels in self.head_outputs]
-        return self._model.forward_inference(self.images, maps, outputs)
-
-    def select(self, indices: Sequence[int]) -> TeacherSignals:
-        """The signals of some images; what has been computed is cut, with the batch's padding.
-
-        Args:
-            indices: numbers of the images, ascending.
-        """
-        if len(indices) == len(self._inputs):
-            return self
-        chosen = TeacherSignals(self._teacher, [self._inputs[i] for i in indices])
-        rows = _rows(indices, self._model.device)
-        for name in ("features", "head_outputs", "rpn_outputs"):
-            if name in vars(self):
-                vars(chosen)[name] = _cut(vars(self)[name], rows)
-        if "images" in vars(self):
-            sizes = [self.images.image_sizes[i] for i in indices]
-            vars(chosen)["images"] = ImageList(self.images.tensor[rows], sizes)
-        if "proposals" in vars(self):
-            vars(chosen)["proposals"] = [self.proposals[i] for i in indices]
-        return chosen
+        return dense_proposals(self._model, self.features, self.head_outputs, sizes, topk)
 
     def run_roi_head(self, boxes: Sequence[Boxes]) -> RoiOutputs:
         """The teacher's ROI head on given boxes, one Boxes an image, in the student's classes."""
@@ -248,18 +183,3 @@ def _select_classes(outputs: RoiOutputs, class_map: Tensor | None) -> RoiOutputs
     if deltas.shape[1] > 4:
         deltas = deltas.view(len(deltas), -1, 4)[:, class_map].flatten(1)
     return RoiOutputs(scores, deltas, outputs.box_transform)
-
-
-def _rows(indices: Sequence[int], device: torch.device) -> slice | Tensor:
-    """What cuts images out of a batch: a slice, which copies nothing, if they are in a row."""
-    first, last = indices[0], indices[-1]
-    if last - first + 1 == len(indices):
-        return slice(first, last + 1)
-    return torch.tensor(list(indices)).to(device, non_blocking=True)
-
-
-def _cut(maps: Any, rows: slice | Tensor) -> Any:
-    """The rows of every tensor in nested lists and dicts."""
-    if isinstance(maps, Mapping):
-        return {name: _cut(x, rows) for name, x in maps.items()}
-    return maps[rows] if isinstance(maps, Tensor) else [_cut(x, rows) for x in maps]

@@ -14,7 +14,7 @@ from torch import nn
 from benchmark.measure import summarize, synchronize
 from benchmark.steps import Step
 from distill.distiller import Distiller
-from distill.methods.ida_det.selector import RegionSelector
+from distill.methods.ida_det.selector import ProposalSelector
 
 __all__ = ["break_down"]
 
@@ -85,7 +85,7 @@ def _watch(model: Distiller, clock: _Clock) -> Iterator[None]:
         _around(stack, clock, "teacher box head", heads.box_head)
         _around(stack, clock, "teacher box head", heads.box_predictor)
         _around(stack, clock, "teacher proposals", teacher.proposal_generator)
-        _around_function(stack, clock, "selection of regions", RegionSelector, "select")
+        _around_function(stack, clock, "selection of regions", ProposalSelector, "select")
         for method in model.methods:
             _around(stack, clock, "losses forward", method)
             for adapter in method.adapters.values():

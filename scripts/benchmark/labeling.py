@@ -22,6 +22,7 @@ from PIL import Image
 from torch import nn
 
 from benchmark.measure import CLOCKS, summarize, time_rounds
+from distill.build import read_config
 from distill.data.loader import build_mapper
 from distill.labeling.detector import Detector
 from distill.labeling.generate import label_images
@@ -29,7 +30,6 @@ from distill.labeling.images import ImageListing
 from distill.labeling.job import LabelingJob
 from distill.labeling.result import write_result
 from distill.views.teacher import FrozenTeacher
-from distill.teacher_source import read_config
 
 __all__ = ["LABELING", "format_labeling", "measure_labeling"]
 

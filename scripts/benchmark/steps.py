@@ -15,6 +15,7 @@ from detectron2.utils.events import EventStorage
 from torch import nn
 
 from benchmark.pairs import UNDISTILLED, Pair
+from distill.build import build_teacher
 from distill.config import student_config
 from distill.engine import TrainLoop, build_optimizer
 from distill.engine.precision import autocast_dtype
@@ -73,7 +74,7 @@ def build_step(variant: str, pair: Pair, device: str) -> Step:
     batch = pair.batch(cfg.MODEL.ROI_HEADS.NUM_CLASSES)
     seed_all(0)
     if variant.startswith("teacher"):
-        teacher = FrozenTeacher.from_config(cfg)
+        teacher = build_teacher(cfg)
         _calm(teacher.model)
         whole = variant == "teacher"
         run = (lambda: _infer(teacher, batch)) if whole else lambda: teacher.signals(batch).features

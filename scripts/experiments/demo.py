@@ -6,8 +6,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-from distill.utils.checkpoint import atomic_write
 from distill.data.builtin import check_datasets
+from distill.utils.checkpoint import atomic_write
+from distill.utils.page import Example, render_page, svg_uri
 from experiments.curves import (
     draw_detection_loss,
     draw_metrics,
@@ -21,7 +22,6 @@ from experiments.detections import (
     mark_right,
     true_boxes,
 )
-from distill.utils.page import Example, render_page, svg_uri
 from experiments.plan import Job, Plan
 from experiments.run_state import read_results
 

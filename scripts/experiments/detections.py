@@ -14,9 +14,9 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.modeling import build_model
 from detectron2.structures import Boxes, BoxMode, pairwise_iou
 
-from distill.utils.checkpoint import SafeCheckpointer
 from distill.config import add_distill_config, student_config
 from distill.data.loader import build_mapper
+from distill.utils.checkpoint import SafeCheckpointer
 
 __all__ = ["Box", "Picture", "detect", "evenly_spaced", "mark_right", "true_boxes"]
 

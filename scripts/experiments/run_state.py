@@ -11,11 +11,11 @@ from typing import Any
 import yaml
 from detectron2.config import CfgNode, get_cfg
 
-from distill.utils.checkpoint import file_digest
 from distill.config import add_distill_config
 from distill.engine.results import RESULTS_FILE
 from distill.engine.setup import build_config, training_parser
 from distill.engine.stages import STAGES, stage_configs
+from distill.utils.checkpoint import file_digest
 from experiments.plan import Job, Plan
 
 __all__ = [

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from helpers import tiny
 import torch
 from detectron2.checkpoint import DetectionCheckpointer
+from helpers import tiny
 
 NECK_ONLY = {"cls_weight": 0, "reg_weight": 0}
 NECK_ONLY_KEYS = {"DISTILL__TADF__CLS_WEIGHT": 0.0, "DISTILL__TADF__REG_WEIGHT": 0.0}

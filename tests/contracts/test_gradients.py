@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from helpers import tiny
 import torch
 from detectron2.utils.events import EventStorage
+from helpers import tiny
 
 from distill.methods.schedule import Schedule
 

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers import tiny
 import torch
+from helpers import tiny
 from torch import nn
 
 from distill import Distiller

@@ -9,8 +9,8 @@ import pytest
 import torch
 from detectron2.config import CfgNode
 
-from distill.engine import Trainer, build_config, training_parser
 from distill.data.registration import register_json_dataset
+from distill.engine import Trainer, build_config, training_parser
 
 
 def _pseudo_file(root: Path, folder: Path) -> str:

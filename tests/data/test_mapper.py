@@ -16,8 +16,8 @@ from detectron2.structures import BoxMode
 from PIL import Image
 
 from distill import add_distill_config
-from distill.data.ssd_augmentation import BoxMapper, build_ssd_mapper
 from distill.data.mapper import PseudoMapper
+from distill.data.ssd_augmentation import BoxMapper, build_ssd_mapper
 from distill.utils.seeding import seeded
 
 WIDTH, HEIGHT = 80, 60

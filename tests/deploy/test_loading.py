@@ -5,18 +5,18 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors import safe_open
 from helpers.tiny import batch, changed, distilled, equal
+from safetensors import safe_open
 from torch import nn
 from torch.multiprocessing.reductions import StorageWeakRef
 from torch.nn.modules.module import register_module_parameter_registration_hook
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from distill.utils.checkpoint import CheckpointError
 from distill.deploy import PackedBinaryConv2d, export_packed, is_packed, load_packed
 from distill.deploy.packed_file import PackedHeader, read_packed, write_packed
 from distill.deploy.packed_layers import binary_layers
 from distill.modeling.binary import BinaryConv2d
+from distill.utils.checkpoint import CheckpointError
 
 
 class _LiveWeights(TorchDispatchMode):

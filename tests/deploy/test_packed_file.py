@@ -8,9 +8,9 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from distill.utils.checkpoint import CheckpointError
 from distill.deploy import packed_file
 from distill.deploy.packed_file import PackedHeader, read_packed, write_packed
+from distill.utils.checkpoint import CheckpointError
 
 _HEADER = PackedHeader("MODEL: {}\nNAME: Käfer\n", 2, ("ant", "bée"), "0.1.0")
 

@@ -11,8 +11,8 @@ from detectron2.config import get_cfg
 from helpers.tiny import ZOO_CONFIG, build, changed, distilled, equal, rcnn_cfg
 
 from distill import add_distill_config
-from distill.deploy.analysis import count_costs
 from distill.deploy import build_student, export_packed, export_plain
+from distill.deploy.analysis import count_costs
 from distill.deploy.packed_file import read_packed
 from distill.deploy.student import stored_state
 

@@ -16,7 +16,7 @@ from detectron2.modeling import build_model
 from torch import nn
 
 from distill.engine import Trainer, build_config, training_parser
-from distill.engine.launch import _worker
+from distill.utils.launch import _worker
 
 _TINY_DATA = ("DATASETS.TRAIN", "('tiny_train',)", "DATASETS.TEST", "('tiny_test',)")
 _SHORT = ("SOLVER.MAX_ITER", "6", "SOLVER.CHECKPOINT_PERIOD", "2")

@@ -9,8 +9,8 @@ import numpy as np
 
 from distill.data.pseudo.file import HUMAN, PseudoFile
 from distill.data.pseudo.labels import PseudoLabels
-from distill.labeling.pool import TeacherInput
 from distill.data.pseudo.thresholds import Thresholds
+from distill.labeling.pool import TeacherInput
 
 IMAGES = [{"id": i, "file_name": f"{i}.png", "width": 200, "height": 100} for i in (1, 2, 3)]
 

@@ -17,9 +17,9 @@ from detectron2.utils.events import EventStorage
 from torch import Tensor, nn
 
 from distill import Distiller, add_distill_config
-from distill.views.levels import match_levels
 from distill.methods import TADF
 from distill.methods.schedule import Schedule
+from distill.views.levels import match_levels
 from distill.views.teacher import FrozenTeacher
 
 NUM_CLASSES = 3

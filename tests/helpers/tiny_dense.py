@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from helpers import tiny
 import torch
 from torch import nn
 
@@ -14,6 +13,7 @@ from distill.methods import Method
 from distill.methods.schedule import Schedule
 from distill.views.student import StudentSignals, record_student
 from distill.views.teacher import FrozenTeacher, TeacherSignals
+from helpers import tiny
 
 # One anchor a cell, where FCOS has its points.
 ONE_ANCHOR = {

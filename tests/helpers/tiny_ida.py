@@ -6,18 +6,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from helpers import tiny
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
 from distill import Distiller
-from distill.views.levels import Level, match_levels
 from distill.methods import IDaDet, MethodOutput
-from distill.methods.ida_det.selector import RegionSelector
-from distill.views.regions import RegionProposals
+from distill.methods.ida_det.selector import ProposalSelector
 from distill.methods.schedule import Schedule
+from distill.views.levels import Level, match_levels
+from distill.views.proposals import Proposals
 from distill.views.teacher import FrozenTeacher
+from helpers import tiny
 
 
 @dataclass
@@ -25,9 +25,9 @@ class Shown:
     """What a detector shows of a batch."""
 
     features: dict[str, Tensor]
-    proposed: RegionProposals
+    proposed: Proposals
 
-    def regions(self, topk: int) -> RegionProposals:
+    def proposals(self, topk: int) -> Proposals:
         return self.proposed
 
 
@@ -45,34 +45,34 @@ def maps_at_random(
     return {f"s{s}": torch.randn(images, channels, size[0] // s, size[1] // s) for s in strides}
 
 
-def regions_of(
+def proposals_of(
     boxes: Sequence[Sequence[Sequence[float]]], objectness: Sequence[Sequence[float]] | None = None
-) -> RegionProposals:
-    """Regions of each image; their objectness falls unless it is given."""
+) -> Proposals:
+    """Proposals of each image; their objectness falls unless it is given."""
     tables = [torch.tensor(x).view(-1, 4).float() for x in boxes]
     scores = objectness or [[1 / (2 + i) for i in range(len(x))] for x in tables]
     valid = [torch.ones(len(x), dtype=torch.bool) for x in tables]
     rows = [tables, [torch.tensor(x).float() for x in scores], valid]
-    return RegionProposals(*(pad_sequence(x, batch_first=True) for x in rows))
+    return Proposals(*(pad_sequence(x, batch_first=True) for x in rows))
 
 
-def regions_at_random(images: int, count: int, size: tuple[int, int]) -> RegionProposals:
+def proposals_at_random(images: int, count: int, size: tuple[int, int]) -> Proposals:
     """Boxes within images of a size in pixels."""
     limits = torch.tensor([size[1], size[0]]).float()
     corners = torch.rand(images, count, 2, 2) * limits
     boxes = torch.cat([corners.amin(2), corners.amax(2)], dim=-1)
     valid = torch.ones(images, count, dtype=torch.bool)
-    return RegionProposals(boxes, torch.rand(images, count), valid)
+    return Proposals(boxes, torch.rand(images, count), valid)
 
 
 def noise(
     images: int = 2, count: int = 6, size: tuple[int, int] = (64, 112), channels: int = 4
 ) -> tuple[Shown, Shown]:
-    """Both detectors' maps and regions at random."""
+    """Both detectors' maps and proposals at random."""
     return tuple(
         Shown(
             maps_at_random(images, size, 4, 8, channels=channels),
-            regions_at_random(images, count, size),
+            proposals_at_random(images, count, size),
         )
         for _ in range(2)
     )
@@ -80,8 +80,8 @@ def noise(
 
 def ida(levels: tuple[Level, ...], **arguments: Any) -> IDaDet:
     """The method from its arguments and its selector's."""
-    fields = RegionSelector.__dataclass_fields__.keys() & arguments.keys()
-    selector = RegionSelector(**{name: arguments.pop(name) for name in fields})
+    fields = ProposalSelector.__dataclass_fields__.keys() & arguments.keys()
+    selector = ProposalSelector(**{name: arguments.pop(name) for name in fields})
     return IDaDet(levels=levels, schedule=Schedule(), selector=selector, **arguments)
 
 

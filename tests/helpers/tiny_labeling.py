@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from helpers import tiny
 from detectron2.config import CfgNode
 from PIL import Image
 
 from distill.labeling.job import LabelingJob, plan_job
+from helpers import tiny
 
 CLASSES = ("ant", "bee", "cow")
 

@@ -3,9 +3,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from distill.labeling.calibration import Calibration, calibrate
 from distill.data.pseudo.file import PseudoFile
 from distill.data.pseudo.labels import PseudoLabels
+from distill.labeling.calibration import Calibration, calibrate
 
 _CLASSES = ("ant", "bee")
 # A place in an image that is free of every other.

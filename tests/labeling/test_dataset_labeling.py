@@ -9,17 +9,18 @@ from typing import Any
 
 import numpy as np
 import pytest
-from helpers import tiny
 import torch
 import torch.multiprocessing
 from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog
+from helpers import tiny
 
+from distill.build import build_teacher
 from distill.data.loader import build_mapper
 from distill.engine import pseudo_labeling
-from distill.engine.launch import _worker
-from distill.labeling.dataset_labeling import label_datasets
 from distill.engine.setup import training_parser
+from distill.labeling.dataset_labeling import label_datasets
+from distill.utils.launch import _worker
 from distill.views.teacher import FrozenTeacher
 
 _NAME = "tiny_test"
@@ -57,7 +58,7 @@ def _label(cfg: CfgNode) -> Any:
 
 def _count_teachers(monkeypatch: pytest.MonkeyPatch) -> list[CfgNode]:
     built: list[CfgNode] = []
-    build = FrozenTeacher.from_config
+    build = build_teacher
 
     def counted(cfg: CfgNode) -> FrozenTeacher:
         built.append(cfg)

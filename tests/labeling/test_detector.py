@@ -8,13 +8,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from helpers import tiny
-from helpers import tiny_labeling
 import torch
 from detectron2.data import DatasetMapper, build_detection_test_loader
 from detectron2.evaluation import DatasetEvaluator, inference_on_dataset
 from detectron2.evaluation.coco_evaluation import instances_to_coco_json
 from detectron2.structures import Boxes, Instances, RotatedBoxes
+from helpers import tiny, tiny_labeling
 from torch import nn
 
 from distill.labeling.detector import Detector, build_detector, detector_config

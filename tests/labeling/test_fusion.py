@@ -6,9 +6,9 @@ import torch
 from helpers.teacher_files import box, labels
 from torchvision.ops import nms as torchvision_nms
 
+from distill.data.pseudo.labels import PseudoLabels
 from distill.labeling import fusion
 from distill.labeling.fusion import by_class, nms, soft_nms, weighted_boxes
-from distill.data.pseudo.labels import PseudoLabels
 
 _ONE = np.array([1])
 _TWO = np.array([2])

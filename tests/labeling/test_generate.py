@@ -12,11 +12,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers import tiny_labeling
 from detectron2.data import DatasetCatalog, DatasetMapper, MetadataCatalog
 from detectron2.structures import BoxMode
-from PIL import Image
+from helpers import tiny_labeling
 from helpers.tiny_labeling import plan
+from PIL import Image
 
 from distill.data.pseudo.file import PseudoFile
 from distill.labeling.generate import generate, label_images

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers import tiny_labeling
 from detectron2.data import DatasetCatalog, DatasetMapper, MetadataCatalog
 from detectron2.data import transforms as T
 from detectron2.data.detection_utils import read_image as detectron2_read_image
+from helpers import tiny_labeling
 from PIL import Image
 
 from distill.labeling.images import ImageListing, MappedImages, printable, read_image

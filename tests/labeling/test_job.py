@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers import tiny
-from helpers import tiny_labeling
 from detectron2.data import DatasetCatalog, MetadataCatalog
+from helpers import tiny, tiny_labeling
 from helpers.tiny_labeling import plan
 
 from distill.data.pseudo.thresholds import Thresholds

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 from helpers.teacher_files import IMAGES, box, labels, rows_of, teacher_input
 
-from distill.labeling.aliases import Aliases
 from distill.data.pseudo.file import HUMAN, PseudoFile
+from distill.data.pseudo.thresholds import Thresholds
+from distill.labeling.aliases import Aliases
 from distill.labeling.merge import MergeSettings, merge
 from distill.labeling.pool import TeacherInput
-from distill.data.pseudo.thresholds import Thresholds
 
 _FAR = box(100)
 

@@ -17,8 +17,8 @@ from detectron2.data import DatasetCatalog
 from detectron2.modeling import build_model
 
 from distill.engine import Trainer, build_config, training_parser, unlabeled
-from distill.engine.launch import _worker
 from distill.labeling.unlabeled import unlabeled_records
+from distill.utils.launch import _worker
 
 _TINY_DATA = ("DATASETS.TRAIN", "('tiny_train',)", "DATASETS.TEST", "()")
 _ONLINE = (

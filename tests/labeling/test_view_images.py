@@ -5,8 +5,8 @@ import io
 
 import numpy as np
 import pytest
-from PIL import Image
 from helpers.pseudo_pages import FAR, TEN, pseudo_file, true_labels, write_images
+from PIL import Image
 
 from distill.labeling.view_images import image_source, page_images
 

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from distill.views.levels import Level
 from distill.methods.adapters import build_adapters
+from distill.views.levels import Level
 
 SAME = (Level("p2", "p2", 4, 8, 8), Level("p3", "res3", 8, 8, 8))
 OTHER = (Level("p2", "p2", 4, 8, 12),)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import pytest
-from helpers import tiny
 import torch
+from helpers import tiny
 from torch import nn
 
-from distill.views.levels import Level
 from distill.methods import METHODS, TADF, IDaDet, Method, build_methods
 from distill.methods.base import check_choices
 from distill.methods.schedule import Schedule
+from distill.views.levels import Level
 
 LEVELS = (Level("p2", "p2", 4, 8, 12),)
 

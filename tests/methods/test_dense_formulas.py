@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from helpers import tiny
-from helpers import tiny_dense
 import torch
+from helpers import tiny, tiny_dense
 from torch import Tensor
 
-from distill.views.dense_pairs import pair_levels
 from distill.losses import (
     adaptive_distillation,
     aligned_overlap,
@@ -17,6 +15,7 @@ from distill.losses import (
     iou_localization,
 )
 from distill.methods import ADL, BCKD, LD
+from distill.views.dense_pairs import pair_levels
 from distill.views.student import StudentSignals
 from distill.views.teacher import TeacherSignals
 

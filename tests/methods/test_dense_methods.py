@@ -8,10 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers import tiny
-from helpers import tiny_dense
 import torch
 from detectron2.utils.events import EventStorage
+from helpers import tiny, tiny_dense
 from torch import Tensor, nn
 
 from distill import Distiller
@@ -147,7 +146,7 @@ def test_the_picture_shows_heat_and_both_detections(case: str) -> None:
     model = build(case, vis_period=1)
     with EventStorage() as storage:
         model(inputs_for(case))
-        (name, picture, _), *_ = [x for x in storage._vis_data if "regions" in x[0]]
+        (name, picture, _), *_ = [x for x in storage._vis_data if "proposals" in x[0]]
     height, width = inputs_for(case)[0]["image"].shape[-2:]
     assert name == f"{model.methods[0].name.lower()}/regions"
     assert picture.shape == (3, height, 3 * width)

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from helpers import tiny
-from helpers import tiny_dense
 import torch
+from helpers import tiny, tiny_dense
 from torch import Tensor
 
 from distill.methods import dense_picture

@@ -7,13 +7,13 @@ import sys
 
 import numpy as np
 import pytest
-from helpers import tiny
 import torch
 from detectron2.structures import Boxes, Instances
+from helpers import tiny
 
-from distill.views.roi import SharedProposals
-from distill.views.student import RoiOutputs
-from distill.methods.pictures import draw_discrepancy, draw_regions
+from distill.methods.pictures import draw_discrepancy, draw_proposals
+from distill.views.roi import RoiOutputs
+from distill.views.sharing import SharedProposals
 
 
 @pytest.fixture(autouse=True)
@@ -29,7 +29,9 @@ def gray(size: tuple[int, int], boxes: list[list[float]]) -> dict:
     return example
 
 
-def regions_at(boxes: list[list[float]], images: list[int], classes: list[int]) -> SharedProposals:
+def proposals_at(
+    boxes: list[list[float]], images: list[int], classes: list[int]
+) -> SharedProposals:
     table, labels = torch.tensor(boxes), torch.tensor(classes)
     outputs = RoiOutputs(torch.zeros(len(boxes), 4), torch.zeros(len(boxes), 4), None)
     return SharedProposals(
@@ -50,31 +52,31 @@ def dominant(patch: np.ndarray) -> str:
 
 
 def test_the_picture_is_twice_as_wide_as_the_image() -> None:
-    picture = draw_regions(tiny.batch()[0], torch.rand(16, 16), 4, None, {})
+    picture = draw_proposals(tiny.batch()[0], torch.rand(16, 16), 4, None, {})
     assert picture.shape == (64, 128, 3) and picture.dtype == np.uint8
 
 
 def test_maps_that_do_not_cover_the_image_and_those_beyond_it_are_fitted() -> None:
     for cells in ((5, 5), (6, 8), (9, 12)):
-        picture = draw_regions(gray((50, 62), []), torch.ones(cells), 8, None, {})
+        picture = draw_proposals(gray((50, 62), []), torch.ones(cells), 8, None, {})
         assert picture.shape == (50, 124, 3)
 
 
-def test_without_mask_regions_and_boxes_both_halves_are_the_image() -> None:
-    picture = draw_regions(gray((48, 64), []), None, 4, None, {})
+def test_without_mask_proposals_and_boxes_both_halves_are_the_image() -> None:
+    picture = draw_proposals(gray((48, 64), []), None, 4, None, {})
     assert (picture == 40).all()
 
 
 def test_colors_are_turned_from_bgr_to_rgb() -> None:
     example = gray((32, 32), [])
     example["image"][0] = 200  # blue
-    assert draw_regions(example, None, 4, None, {})[5, 5].tolist() == [40, 40, 200]
+    assert draw_proposals(example, None, 4, None, {})[5, 5].tolist() == [40, 40, 200]
 
 
 def test_the_mask_colors_its_own_cells_only() -> None:
     mask = torch.zeros(12, 16)
     mask[2, 3] = 1
-    left = draw_regions(gray((48, 64), []), mask, 4, None, {})[:, :64]
+    left = draw_proposals(gray((48, 64), []), mask, 4, None, {})[:, :64]
     changed = (left != 40).any(2)
     expected = np.zeros((48, 64), dtype=bool)
     expected[8:12, 12:16] = True
@@ -82,7 +84,7 @@ def test_the_mask_colors_its_own_cells_only() -> None:
 
 
 def test_frames_tell_which_gates_are_open() -> None:
-    regions = regions_at(
+    proposals = proposals_at(
         [[4.0, 4, 24, 24], [36.0, 4, 56, 24], [4.0, 36, 24, 56], [36.0, 36, 56, 56]],
         [0, 0, 0, 0],
         [0, 1, 2, 0],
@@ -91,15 +93,15 @@ def test_frames_tell_which_gates_are_open() -> None:
         "cls": torch.tensor([True, True, False, False]),
         "box": torch.tensor([True, False, True, False]),
     }
-    right = draw_regions(gray((64, 64), []), None, 4, regions, gates)[:, 64:]
+    right = draw_proposals(gray((64, 64), []), None, 4, proposals, gates)[:, 64:]
     corners = [right[:32, :32], right[:32, 32:], right[32:, :32], right[32:, 32:]]
     # Lime, orange, sky blue, gray.
     assert [dominant(x) for x in corners] == ["g", "rg", "gb", "rgb"]
 
 
 def test_background_and_other_images_are_left_out() -> None:
-    regions = regions_at([[4.0, 4, 24, 24], [30.0, 30, 50, 50]], [1, 0], [0, 3])
-    picture = draw_regions(gray((64, 64), []), None, 4, regions, {})
+    proposals = proposals_at([[4.0, 4, 24, 24], [30.0, 30, 50, 50]], [1, 0], [0, 3])
+    picture = draw_proposals(gray((64, 64), []), None, 4, proposals, {})
     assert (picture == 40).all()
 
 
@@ -111,7 +113,7 @@ def test_the_library_imports_without_opencv() -> None:
 
 def test_small_images_are_enlarged_by_a_whole_number(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("distill.methods.pictures._LEGIBLE", 200)
-    assert draw_regions(gray((64, 90), []), None, 4, None, {}).shape == (192, 540, 3)
+    assert draw_proposals(gray((64, 90), []), None, 4, None, {}).shape == (192, 540, 3)
 
 
 # ------------------------------------------------------------- discrepancy
@@ -148,7 +150,7 @@ def panels_of(
     return np.split(picture, 4, axis=1)
 
 
-def test_without_regions_and_detections_all_panels_are_the_image_and_one_is_dark() -> None:
+def test_without_proposals_and_detections_all_panels_are_the_image_and_one_is_dark() -> None:
     scored, chosen, student, teacher = panels_of((48, 72))
     assert (chosen == 10).all()
     assert all((panel == 40).all() for panel in (scored, student, teacher))
@@ -184,7 +186,7 @@ def test_both_detectors_sure_finds_have_their_own_panels() -> None:
     assert (other[:, :80] == 40).all()
 
 
-def test_small_pictures_of_regions_are_enlarged(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_small_pictures_of_proposals_are_enlarged(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("distill.methods.pictures._LEGIBLE", 130)
     empty = detections([], [], (48, 64))
     picture = draw_discrepancy(

@@ -6,16 +6,16 @@ import math
 from typing import Any
 
 import pytest
-from helpers import tiny
 import torch
 from detectron2.modeling.box_regression import Box2BoxTransform
+from helpers import tiny
 from torch import Tensor
 
-from distill.views.levels import Level
 from distill.methods import TADF, MethodOutput, tadf
-from distill.views.roi import SharedProposals
 from distill.methods.schedule import Schedule
-from distill.views.student import RoiOutputs
+from distill.views.levels import Level
+from distill.views.roi import RoiOutputs
+from distill.views.sharing import SharedProposals
 
 UNIT = Box2BoxTransform((1.0, 1.0, 1.0, 1.0))
 STRIDES = {"p2": 4, "p3": 8, "p4": 16}
@@ -25,10 +25,10 @@ def level(name: str) -> Level:
     return Level(name, name, STRIDES[name], 2, 2)
 
 
-# ------------------------------------------------------------- regions
+# ------------------------------------------------------------- proposals
 
 
-def regions_of(
+def proposals_of(
     proposals: list[list[float]],
     truth: list[list[float]],
     classes: list[int],
@@ -56,10 +56,10 @@ def regions_of(
 
 
 def output_of(
-    regions: SharedProposals, monkeypatch: pytest.MonkeyPatch, **arguments: Any
+    proposals: SharedProposals, monkeypatch: pytest.MonkeyPatch, **arguments: Any
 ) -> MethodOutput:
-    """The method's output on given regions instead of those that a pair of detectors shares."""
-    monkeypatch.setattr(tadf, "share_proposals", lambda student, teacher, source: regions)
+    """The method's output on given proposals instead of those that a pair of detectors shares."""
+    monkeypatch.setattr(tadf, "share_proposals", lambda student, teacher, source: proposals)
     arguments = {"neck_weight": 0, "cls_weight": 1.0, "reg_weight": 1.0, **arguments}
     return TADF(levels=(level("p2"),), schedule=Schedule(), **arguments)(None, None)
 
@@ -81,7 +81,7 @@ def boxes() -> SharedProposals:
     2: appended ground truth, which nothing can beat; 3: background; 4: the student is perfect,
     the teacher only better than the proposal.
     """
-    return regions_of(
+    return proposals_of(
         [SQUARE, SQUARE, TALL, SQUARE, SQUARE],
         [TALL, TALL, TALL, TALL, TALL],
         [0, 1, 0, 2, 1],
@@ -115,15 +115,15 @@ def test_the_box_gate_admits_what_it_says(
 
 def test_appended_ground_truth_is_closed_to_any_teacher(monkeypatch: pytest.MonkeyPatch) -> None:
     deltas = [STILL, PERFECT, AWAY, BETTER]
-    regions = regions_of([TALL] * 4, [TALL] * 4, [0] * 4, [STILL] * 4, deltas)
-    output = output_of(regions, monkeypatch)
+    proposals = proposals_of([TALL] * 4, [TALL] * 4, [0] * 4, [STILL] * 4, deltas)
+    output = output_of(proposals, monkeypatch)
     assert output.diagnostics["tadf/gate_box"] == 0 and output.losses["loss_tadf_box"] == 0
 
 
 def test_boxes_that_overflow_stay_outside(monkeypatch: pytest.MonkeyPatch) -> None:
     wild = [[float("inf")] * 4, [1e38] * 4, [float("nan")] * 4]
-    regions = regions_of([SQUARE] * 3, [TALL] * 3, [0] * 3, [STILL] * 3, wild)
-    output = output_of(regions, monkeypatch)
+    proposals = proposals_of([SQUARE] * 3, [TALL] * 3, [0] * 3, [STILL] * 3, wild)
+    output = output_of(proposals, monkeypatch)
     assert output.diagnostics["tadf/gate_box"] == 0 and output.losses["loss_tadf_box"] == 0
 
 
@@ -134,7 +134,7 @@ def scores() -> SharedProposals:
     The teacher is right at 0 and 2 (and at the background), and more certain of the label than
     the student at 0 and 1.
     """
-    return regions_of(
+    return proposals_of(
         [SQUARE] * 5,
         [SQUARE] * 5,
         [0, 0, 1, 1, 2],
@@ -168,8 +168,8 @@ def test_the_classification_gate_admits_what_it_says(
 
 
 def test_without_foreground_terms_and_gates_are_zero(monkeypatch: pytest.MonkeyPatch) -> None:
-    regions = regions_of([SQUARE] * 2, [TALL] * 2, [2, -1], [BETTER] * 2, [PERFECT] * 2)
-    output = output_of(regions, monkeypatch)
+    proposals = proposals_of([SQUARE] * 2, [TALL] * 2, [2, -1], [BETTER] * 2, [PERFECT] * 2)
+    output = output_of(proposals, monkeypatch)
     assert {k: x.item() for k, x in output.losses.items()} == {
         "loss_tadf_cls": 0,
         "loss_tadf_box": 0,
@@ -217,8 +217,8 @@ def test_a_weight_of_0_switches_a_term_and_what_it_needs_off(
 def test_the_teachers_proposals_are_required_only_where_they_are_shared() -> None:
     for share in ("student", "teacher", "both"):
         method = TADF(levels=(level("p2"),), schedule=Schedule(), share=share)
-        assert ("proposals" in method.teacher_requires) == (share != "student")
-        assert "proposals" not in method.requires
+        assert ("rpn_proposals" in method.teacher_requires) == (share != "student")
+        assert "rpn_proposals" not in method.requires
 
 
 @pytest.mark.parametrize(

@@ -6,13 +6,13 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from helpers import tiny
 import torch
 from detectron2.modeling.box_regression import Box2BoxTransform
+from helpers import tiny
 
-from distill.views.levels import Level
 from distill.methods import TADF, MethodOutput
 from distill.methods.schedule import Schedule
+from distill.views.levels import Level
 from distill.views.student import StudentSignals
 
 UNIT = Box2BoxTransform((1.0, 1.0, 1.0, 1.0))

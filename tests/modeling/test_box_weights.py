@@ -7,16 +7,15 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from helpers import tiny
-from helpers import tiny_dense
 import torch
 from detectron2.structures import pairwise_iou
+from helpers import tiny, tiny_dense
 from test_ignore_regions import DENSE, TWO_STAGE, half_ignored, spy
 from torch import Tensor, nn
 
+from distill.methods import BCKD
 from distill.modeling.box_weights import add_box_weights, matched_weights, scale_gradient
 from distill.modeling.ignored_regions import add_ignore_regions
-from distill.methods import BCKD
 from distill.views.student import record_student
 
 K = tiny.NUM_CLASSES

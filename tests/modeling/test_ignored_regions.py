@@ -7,10 +7,9 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from helpers import tiny
-from helpers import tiny_dense
 import torch
 from detectron2.modeling.meta_arch.dense_detector import permute_to_N_HWA_K
+from helpers import tiny, tiny_dense
 from torch import Tensor, nn
 
 from distill.modeling.batch_context import extend

@@ -7,8 +7,8 @@ import torch
 from detectron2.structures import Boxes, pairwise_iou
 from torch import Tensor
 
-from distill.ops.box_masks import anchor_overlap_masks, box_union_mask
 from distill.ops import box_masks
+from distill.ops.box_masks import anchor_overlap_masks, box_union_mask
 
 
 def mask_of(*boxes: tuple[float, ...], size: tuple[int, int] = (4, 9), stride: int = 8) -> Tensor:

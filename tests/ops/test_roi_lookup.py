@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torchvision.ops import roi_align
 
-from distill.ops.roi_lookup import FeatureTable, pool_regions
+from distill.ops.roi_lookup import FeatureTable, pool_boxes
 
 STRIDES = (4, 8, 16)
 # Height and width in pixels: x and y cannot be exchanged unnoticed.
@@ -39,7 +39,7 @@ def aligned(feature: Tensor, stride: int, boxes: Tensor, resolution: int) -> Ten
 @pytest.mark.parametrize("resolution", [1, 2, 7])
 def test_crops_of_every_level_and_image_are_those_of_roi_align(resolution: int) -> None:
     maps, boxes = maps_of(), boxes_of()
-    crops = list(pool_regions(maps, STRIDES, boxes, None, resolution))
+    crops = list(pool_boxes(maps, STRIDES, boxes, None, resolution))
     assert len(crops) == len(maps)
     for crop, feature, stride in zip(crops, maps, STRIDES, strict=True):
         assert crop.shape == (3, 12, resolution**2, 5) and crop.dtype == torch.float32
@@ -50,7 +50,7 @@ def test_crops_of_every_level_and_image_are_those_of_roi_align(resolution: int) 
 def test_every_box_is_cropped_from_its_own_level(resolution: int) -> None:
     maps, boxes = maps_of(), boxes_of()
     level = torch.arange(36).view(3, 12) % 3
-    (crops,) = pool_regions(maps, STRIDES, boxes, level, resolution)
+    (crops,) = pool_boxes(maps, STRIDES, boxes, level, resolution)
     expected = torch.stack(
         [aligned(x, s, boxes, resolution) for x, s in zip(maps, STRIDES, strict=True)]
     )
@@ -84,14 +84,14 @@ def test_boxes_along_the_border_are_those_of_roi_align() -> None:
     boxes = border.expand(3, -1, -1)
     maps = maps_of()
     for crop, feature, stride in zip(
-        pool_regions(maps, STRIDES, boxes, None, 7), maps, STRIDES, strict=True
+        pool_boxes(maps, STRIDES, boxes, None, 7), maps, STRIDES, strict=True
     ):
         assert_close(crop, aligned(feature, stride, boxes, 7))
 
 
 def test_gradients_are_those_of_roi_align() -> None:
     maps, boxes = [x.requires_grad_() for x in maps_of()], boxes_of()
-    mine = list(pool_regions(maps, STRIDES, boxes, None, 3))
+    mine = list(pool_boxes(maps, STRIDES, boxes, None, 3))
     other = [aligned(x, s, boxes, 3) for x, s in zip(maps, STRIDES, strict=True)]
     factors = [torch.randn_like(x) for x in mine]
     found, expected = (
@@ -105,7 +105,7 @@ def test_gradients_are_those_of_roi_align() -> None:
 
 def test_gradients_through_each_boxs_own_level_reach_that_level_only() -> None:
     maps, boxes = [x.requires_grad_() for x in maps_of()], boxes_of()
-    (crops,) = pool_regions(maps, STRIDES, boxes, torch.ones(3, 12, dtype=torch.long), 3)
+    (crops,) = pool_boxes(maps, STRIDES, boxes, torch.ones(3, 12, dtype=torch.long), 3)
     found = torch.autograd.grad(crops.square().sum(), maps)
     (expected,) = torch.autograd.grad(aligned(maps[1], 8, boxes, 3).square().sum(), maps[1])
     assert_close(found[1], expected)
@@ -130,7 +130,7 @@ def test_boxes_that_are_no_boxes_take_values_of_their_own_image(by_level: bool) 
     # The value is the number of the image; other images and levels would show.
     maps = [torch.arange(3.0).view(3, 1, 1, 1).expand(-1, 2, *x.shape[-2:]) for x in maps_of()]
     level = torch.full(wild.shape[:2], 1) if by_level else None
-    for crops in pool_regions(maps, STRIDES, wild, level, 7):
+    for crops in pool_boxes(maps, STRIDES, wild, level, 7):
         expected = torch.arange(3.0).view(3, 1, 1, 1).expand_as(crops)
         assert_close(crops, expected)
 
@@ -146,7 +146,7 @@ def test_samples_beyond_the_map_take_the_value_at_its_edge() -> None:
 def test_no_boxes_give_no_crops(by_level: bool) -> None:
     maps = [x.requires_grad_() for x in maps_of()]
     level = torch.zeros(3, 0, dtype=torch.long) if by_level else None
-    crops = list(pool_regions(maps, STRIDES, torch.zeros(3, 0, 4), level, 7))
+    crops = list(pool_boxes(maps, STRIDES, torch.zeros(3, 0, 4), level, 7))
     assert [x.shape for x in crops] == [(3, 0, 49, 5)] * (1 if by_level else 3)
     sum(x.sum() for x in crops).backward()
     assert not maps[0].grad.any()
@@ -155,6 +155,6 @@ def test_no_boxes_give_no_crops(by_level: bool) -> None:
 def test_low_precision_maps_are_pooled_in_float32_also_under_autocast() -> None:
     maps, boxes = [x.bfloat16() for x in maps_of()], boxes_of()
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        crops = list(pool_regions(maps, STRIDES, boxes, None, 3))
+        crops = list(pool_boxes(maps, STRIDES, boxes, None, 3))
     for crop, feature, stride in zip(crops, maps, STRIDES, strict=True):
         assert_close(crop, aligned(feature.float(), stride, boxes, 3))

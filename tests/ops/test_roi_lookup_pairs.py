@@ -1,4 +1,4 @@
-"""Crops of two detectors in turns are those of all regions at once."""
+"""Crops of two detectors in turns are those of all proposals at once."""
 
 from __future__ import annotations
 
@@ -6,9 +6,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from distill.ops.roi_lookup import pool_pairs, pool_regions
+from distill.methods.ida_det.discrepancy import (
+    padded_discrepancy,
+    relative_distance,
+    softmax_distance,
+)
 from distill.ops import roi_lookup
-from distill.methods.ida_det.discrepancy import region_discrepancy, relative_distance, softmax_distance
+from distill.ops.roi_lookup import pool_boxes, pool_pairs
 
 STRIDES = (4, 8)
 
@@ -19,7 +23,7 @@ def maps_of() -> list[Tensor]:
 
 @pytest.mark.parametrize("by_level", [False, True])
 @pytest.mark.parametrize("together", [1, 3, 100])
-def test_regions_in_turns_give_what_all_at_once_give(
+def test_proposals_in_turns_give_what_all_at_once_give(
     by_level: bool, together: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(roi_lookup, "_CACHED_ELEMENTS", together * 2 * 9 * 5)
@@ -27,7 +31,7 @@ def test_regions_in_turns_give_what_all_at_once_give(
     boxes = torch.cat([corners.amin(2), corners.amax(2)], dim=-1)
     level = torch.arange(14).view(2, 7) % 2 if by_level else None
     sides = maps_of(), maps_of()
-    whole = [list(pool_regions(maps, STRIDES, boxes, level, 3)) for maps in sides]
+    whole = [list(pool_boxes(maps, STRIDES, boxes, level, 3)) for maps in sides]
     for crops, student, teacher in zip(
         pool_pairs(*sides, STRIDES, boxes, level, 3), *whole, strict=True
     ):
@@ -37,4 +41,4 @@ def test_regions_in_turns_give_what_all_at_once_give(
         torch.testing.assert_close(torch.cat([x for _, x in parts], 1), teacher)
         measured = zip(*(softmax_distance(*pair) for pair in parts), strict=True)
         found = relative_distance(*(torch.cat(x, 1) for x in measured))
-        torch.testing.assert_close(found, region_discrepancy(student, teacher))
+        torch.testing.assert_close(found, padded_discrepancy(student, teacher))

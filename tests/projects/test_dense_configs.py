@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from helpers import tiny
 from detectron2.modeling import build_model
+from helpers import tiny
 from helpers.recipes import ROOT, load, load_at_random_weights
 
 OVERLAYS = [

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from helpers import tiny
 from detectron2.config import CfgNode
 from detectron2.modeling import build_model
+from helpers import tiny
 from helpers.recipes import ROOT, load, load_at_random_weights
 
 from distill.modeling.binary import BinaryConv2d

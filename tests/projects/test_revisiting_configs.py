@@ -5,15 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from helpers import tiny
 import yaml
 from detectron2.modeling import build_model
+from experiments import load_plan
+from helpers import tiny
 from helpers.recipes import ROOT, load, load_at_random_weights
 
+from distill.data.pseudo.config import check_pseudo_config
 from distill.engine import stage_configs
 from distill.engine.solver import build_lr_scheduler, build_optimizer
-from experiments import load_plan
-from distill.data.pseudo.config import check_pseudo_config
 
 _FOLDER = ROOT / "projects" / "RevisitingKD"
 _CONFIGS = sorted((_FOLDER / "configs").glob("*faster*.yaml")) + sorted(

@@ -8,10 +8,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from helpers import tiny
 from detectron2 import model_zoo
 from detectron2.data import DatasetCatalog
 from detectron2.modeling import build_model
+from helpers import tiny
 from helpers.recipes import ROOT, load, load_at_random_weights
 
 from distill import Distiller

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import benchmark
 import pytest
-
 from benchmark import PAIRS
 
 SMALL = ["--pair", "digits", "--device", "cpu", "--threads", "1", "--rounds", "1"]
@@ -61,9 +60,9 @@ def test_a_pair_with_a_reference_is_compared_with_it(
     seconds = {name: spread["median"] for name, spread in result["seconds"].items()}
     for name, ratio in ratios.items():
         assert ratio["median"] == pytest.approx(seconds[name] / seconds["hint"])
-    assert result["counts"]["idadet"] == {"idadet/num_regions": 20, "idadet/num_selected": 12}
+    assert result["counts"]["idadet"] == {"idadet/num_proposals": 20, "idadet/num_selected": 12}
     printed = capsys.readouterr().out
-    assert "to hint" in printed and "idadet/num_regions 20" in printed
+    assert "to hint" in printed and "idadet/num_proposals 20" in printed
     assert f"{ratios['idadet_mask']['median']:.3f}" in printed
 
 

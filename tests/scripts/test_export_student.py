@@ -11,8 +11,8 @@ from detectron2.config import get_cfg
 from detectron2.modeling import build_model
 
 from distill import add_distill_config
-from distill.engine import training_parser
 from distill.deploy import load_packed
+from distill.engine import training_parser
 
 _DATA = ("DATASETS.TRAIN", "('tiny_train',)", "DATASETS.TEST", "('tiny_test',)")
 _OVERLAY = """

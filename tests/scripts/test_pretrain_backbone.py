@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pretrain_backbone
 import pytest
-from PIL import Image
 from helpers.tiny import rcnn_cfg
+from PIL import Image
 
 _SCRIPT = pretrain_backbone.__file__
 

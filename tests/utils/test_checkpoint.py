@@ -13,7 +13,12 @@ import torch
 from detectron2.checkpoint import DetectionCheckpointer
 from torch import nn
 
-from distill.utils.checkpoint import CheckpointError, SafeCheckpointer, file_digest, remove_stale_files
+from distill.utils.checkpoint import (
+    CheckpointError,
+    SafeCheckpointer,
+    file_digest,
+    remove_stale_files,
+)
 
 
 class _Bomb:

@@ -6,10 +6,9 @@ import itertools
 from collections import Counter
 
 import pytest
-from helpers import tiny
-from helpers import tiny_dense
 import torch
 from detectron2.utils.events import EventStorage
+from helpers import tiny, tiny_dense
 from torch import nn
 
 from distill.views.dense import DensePredictions

@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from helpers import tiny
-from helpers import tiny_dense
 import torch
+from helpers import tiny, tiny_dense
 from torch import nn
 
 from distill.views.dense_pairs import check_dense_pair, count_positives, pair_levels

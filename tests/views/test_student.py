@@ -5,22 +5,17 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from helpers import tiny
 import torch
 from detectron2.structures import Boxes
 from detectron2.utils.events import EventStorage
+from helpers import tiny
 from torch import nn
 
-from distill.views.regions import RegionProposals, dense_regions
-from distill.views.student import (
-    GroundTruth,
-    RoiOutputs,
-    StudentSignals,
-    image_sizes,
-    provided_signals,
-    record_student,
-    run_roi_head,
-)
+from distill.views.contract import offered_signals
+from distill.views.ground_truth import GroundTruth
+from distill.views.proposals import Proposals, dense_proposals
+from distill.views.roi import RoiOutputs, run_roi_head
+from distill.views.student import StudentSignals, image_sizes, record_student
 
 
 def recorded(
@@ -68,9 +63,9 @@ def test_nothing_is_left_behind_also_after_an_error(name: str) -> None:
 
 
 def test_what_each_detector_provides() -> None:
-    provided = {name: provided_signals(build()) for name, build in DETECTORS.items()}
-    both = {"features", "proposals", "roi", "regions", "rpn"}
-    dense = {"features", "regions", "dense"}
+    provided = {name: offered_signals(build()) for name, build in DETECTORS.items()}
+    both = {"features", "rpn_proposals", "roi", "proposals", "rpn"}
+    dense = {"features", "proposals", "dense"}
     assert provided == {name: both if name in TWO_STAGE else dense for name in DETECTORS}
 
 
@@ -80,20 +75,20 @@ def test_a_cascade_provides_no_roi_signal() -> None:
         MODEL__ROI_HEADS__IOU_THRESHOLDS=[0.5],
         MODEL__ROI_BOX_HEAD__CLS_AGNOSTIC_BBOX_REG=True,
     )
-    assert provided_signals(tiny.build(cfg)) == {"features", "proposals", "regions", "rpn"}
+    assert offered_signals(tiny.build(cfg)) == {"features", "rpn_proposals", "proposals", "rpn"}
 
 
 def test_a_module_without_boxes_provides_no_regions() -> None:
-    assert provided_signals(nn.Linear(1, 1)) == set()
+    assert offered_signals(nn.Linear(1, 1)) == set()
     rpn = tiny.build(tiny.rcnn_cfg(MODEL__META_ARCHITECTURE="ProposalNetwork"))
-    assert provided_signals(rpn) == {"features"}
+    assert offered_signals(rpn) == {"features"}
 
 
 @pytest.mark.parametrize("name", TWO_STAGE)
 def test_the_outputs_are_those_of_the_roi_head_on_the_recorded_boxes(name: str) -> None:
     model = DETECTORS[name]()
     seen, _ = recorded(model, tiny.batch())
-    assert len(seen.sampled) == len(seen.roi_boxes) == len(seen.proposals) == 2
+    assert len(seen.sampled) == len(seen.roi_boxes) == len(seen.rpn_proposals) == 2
     assert [len(x) for x in seen.sampled] == [len(x) for x in seen.roi_boxes]
     again = seen.run_roi_head(seen.roi_boxes)
     assert torch.equal(again.scores, seen.roi_outputs.scores)
@@ -168,9 +163,9 @@ def test_sizes_are_those_of_the_images_without_padding() -> None:
 @pytest.mark.parametrize("name", TWO_STAGE)
 def test_the_regions_of_two_stages_are_the_proposals_before_any_sampling(name: str) -> None:
     seen, _ = recorded(DETECTORS[name](), unequal())
-    regions = seen.regions(3)
+    regions = seen.proposals(3)
     for image, (height, width) in enumerate(image_sizes(unequal())):
-        proposals = seen.proposals[image]
+        proposals = seen.rpn_proposals[image]
         own = regions.boxes[image][regions.valid[image]]
         # All of them, and no appended ground truth.
         assert len(own) > 3 and torch.equal(own, proposals.proposal_boxes.tensor)
@@ -183,11 +178,11 @@ def test_the_regions_of_two_stages_are_the_proposals_before_any_sampling(name: s
 def test_the_regions_of_a_dense_head_are_its_best_boxes(name: str) -> None:
     model = DETECTORS[name]()
     seen, _ = recorded(model, unequal())
-    regions = seen.regions(7)
+    regions = seen.proposals(7)
     assert regions.boxes.shape == (2, 7, 4) and regions.valid.all()
-    assert seen.proposals is None and seen.roi_outputs is None
+    assert seen.rpn_proposals is None and seen.roi_outputs is None
     outputs = model.head([seen.features[x] for x in model.head_in_features])
-    again = dense_regions(model, seen.features, outputs, image_sizes(unequal()), 7)
+    again = dense_proposals(model, seen.features, outputs, image_sizes(unequal()), 7)
     assert torch.equal(regions.boxes, again.boxes)
     assert torch.equal(regions.objectness, again.objectness)
     limits = torch.tensor([[[90.0, 50, 90, 50]], [[40.0, 64, 40, 64]]])
@@ -197,7 +192,7 @@ def test_the_regions_of_a_dense_head_are_its_best_boxes(name: str) -> None:
 @pytest.mark.parametrize("name", DETECTORS)
 def test_regions_are_constants(name: str) -> None:
     seen, _ = recorded(DETECTORS[name](), tiny.batch())
-    regions: RegionProposals = seen.regions(5)
+    regions: Proposals = seen.proposals(5)
     assert not regions.boxes.requires_grad and not regions.objectness.requires_grad
 
 

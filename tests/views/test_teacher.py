@@ -6,11 +6,11 @@ import copy
 from collections import Counter
 
 import pytest
-from helpers import tiny
 import torch
 from detectron2.solver import build_optimizer
 from detectron2.structures import Boxes, Instances
 from detectron2.utils.events import EventStorage
+from helpers import tiny
 from torch import nn
 
 from distill import Distiller
@@ -131,7 +131,7 @@ def test_nothing_runs_before_it_is_asked_for_and_nothing_runs_twice() -> None:
     # The ROI head's own forward, which samples or suppresses, is not used at all.
     once = {"backbone": 1, "box_pooler": 1, "box_head": 1, "box_predictor": 1}
     assert calls == once
-    assert signals.proposals is signals.proposals
+    assert signals.rpn_proposals is signals.rpn_proposals
     assert calls == {**once, "proposal_generator": 1}
 
 
@@ -173,7 +173,7 @@ def test_features_and_roi_outputs_need_no_suppression(monkeypatch: pytest.Monkey
     boxes = [x["instances"].gt_boxes for x in tiny.batch()]
     assert signals.run_roi_head(boxes).scores.isfinite().all()
     with pytest.raises(AssertionError, match="suppressed"):
-        signals.proposals  # noqa: B018 (computed on access)
+        signals.rpn_proposals  # noqa: B018 (computed on access)
 
 
 def test_signals_are_constants_and_equal_the_detectors_own_computation() -> None:
@@ -190,7 +190,7 @@ def test_signals_are_constants_and_equal_the_detectors_own_computation() -> None
     assert all(torch.equal(signals.features[k], features[k]) for k in features)
     outputs = signals.run_roi_head(boxes)
     assert torch.equal(outputs.scores, scores) and torch.equal(outputs.deltas, deltas)
-    for mine, own in zip(signals.proposals, proposals, strict=True):
+    for mine, own in zip(signals.rpn_proposals, proposals, strict=True):
         assert torch.equal(mine.proposal_boxes.tensor, own.proposal_boxes.tensor)
     assert not outputs.scores.requires_grad and not signals.features["p2"].requires_grad
 
@@ -198,7 +198,7 @@ def test_signals_are_constants_and_equal_the_detectors_own_computation() -> None
 def test_the_teacher_reads_images_only() -> None:
     inputs = [{"image": x["image"], "instances": Instances((1, 1))} for x in tiny.batch()]
     signals = FrozenTeacher(tiny.build(tiny.rcnn_cfg())).signals(inputs)
-    assert len(signals.proposals) == 2
+    assert len(signals.rpn_proposals) == 2
 
 
 def test_images_are_normalized_padded_and_ordered_as_the_teachers_own() -> None:

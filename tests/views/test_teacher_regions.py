@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections import Counter
 
 import pytest
-from helpers import tiny
 import torch
+from helpers import tiny
 from torch import nn
 
-from distill.views.regions import RegionProposals, dense_regions
+from distill.views.proposals import Proposals, dense_proposals
 from distill.views.student import image_sizes
 from distill.views.teacher import FrozenTeacher
 
@@ -26,11 +26,11 @@ def test_regions_are_the_teachers_proposals_and_need_no_roi_head() -> None:
     teacher = FrozenTeacher(tiny.build(tiny.rcnn_cfg()))
     calls = count_calls(teacher.model, "backbone", "proposal_generator", "roi_heads")
     signals = teacher.signals(tiny.batch())
-    regions = signals.regions(4)
+    regions = signals.proposals(4)
     assert calls == {"backbone": 1, "proposal_generator": 1}
-    expected = RegionProposals.from_instances(signals.proposals)
+    expected = Proposals.from_instances(signals.rpn_proposals)
     assert torch.equal(regions.boxes, expected.boxes) and regions.boxes.shape[1] > 4
-    signals.regions(4)
+    signals.proposals(4)
     assert calls == {"backbone": 1, "proposal_generator": 1}
 
 
@@ -41,13 +41,13 @@ def test_regions_of_a_dense_teacher_are_the_best_boxes_of_its_head(name: str) ->
     inputs = [tiny.example([], (50, 90)), tiny.example([], (64, 40), seed=1)]
     signals = FrozenTeacher(model).signals(inputs)
     assert signals.features and not calls
-    regions = signals.regions(6)
-    signals.regions(6)
+    regions = signals.proposals(6)
+    signals.proposals(6)
     assert calls == {"head": 1}
     with torch.no_grad():
         features = model.backbone(model.preprocess_image(inputs).tensor)
         outputs = model.head([features[x] for x in model.head_in_features])
-    expected = dense_regions(model, features, outputs, image_sizes(inputs), 6)
+    expected = dense_proposals(model, features, outputs, image_sizes(inputs), 6)
     assert torch.equal(regions.boxes, expected.boxes)
     assert torch.equal(regions.objectness, expected.objectness)
     limits = torch.tensor([[[90.0, 50, 90, 50]], [[40.0, 64, 40, 64]]])
@@ -59,7 +59,7 @@ def test_a_dense_head_runs_in_the_teachers_precision() -> None:
     cfg = tiny.retinanet_cfg(MODEL__FPN__NORM="")
     signals = FrozenTeacher(tiny.build(cfg), precision="bfloat16").signals(tiny.batch())
     assert {x.dtype for levels in signals.head_outputs for x in levels} == {torch.bfloat16}
-    assert signals.regions(4).boxes.dtype == torch.float32
+    assert signals.proposals(4).boxes.dtype == torch.float32
 
 
 @pytest.mark.parametrize("swap", [False, True])

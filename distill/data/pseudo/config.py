@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from detectron2.config import CfgNode
 
+from distill.utils.config_keys import defines_keys
+
 __all__ = ["add_pseudo_config", "check_pseudo_config"]
 
 
+@defines_keys
 def add_pseudo_config(cfg: CfgNode) -> None:
     """Adds the keys to a config that has a DISTILL node, in place.
 
@@ -29,18 +32,9 @@ def add_pseudo_config(cfg: CfgNode) -> None:
     pseudo.IGNORE_THRESHOLD = 0.0
     # Keep images without a box above its threshold, as nothing but background.
     pseudo.KEEP_EMPTY = False
-    # Weigh the class and box losses of a box by its score.
-    pseudo.SCORE_WEIGHTS = False
     # Without DATASETS.TRAIN: the dataset in whose order the student's classes are; "" is the first
     # of DATASETS.TEST, or of DATASETS.PSEUDO.
     pseudo.CLASSES_OF = ""
-
-    # train_net.py --stages: first DATASETS.PSEUDO alone for SOLVER.MAX_ITER, then DATASETS.TRAIN.
-    finetune = cfg.DISTILL.FINETUNE = CfgNode()
-    # Iterations of the second stage; 0 is a third of the first one's.
-    finetune.MAX_ITER = 0
-    # Its learning rate relative to SOLVER.BASE_LR.
-    finetune.LR_FACTOR = 0.1
 
 
 def check_pseudo_config(cfg: CfgNode) -> None:

@@ -12,8 +12,8 @@ from typing import IO, Any
 
 import numpy as np
 
-from distill.utils.checkpoint import atomic_write
 from distill.data.pseudo.labels import PseudoLabels
+from distill.utils.checkpoint import atomic_write
 
 __all__ = ["HUMAN", "PseudoFile", "annotation", "annotations", "write_pseudo_file"]
 

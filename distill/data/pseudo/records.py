@@ -12,12 +12,12 @@ import numpy as np
 from detectron2.config import CfgNode
 from detectron2.structures import BoxMode
 
-from distill.views.classes import class_names
 from distill.data.pseudo.config import check_pseudo_config
 from distill.data.pseudo.file import PseudoFile
 from distill.data.pseudo.labels import PseudoLabels
-from distill.data.registration import image_root, json_path, register_json_dataset
 from distill.data.pseudo.thresholds import Thresholds
+from distill.data.registration import image_root, json_path, register_json_dataset
+from distill.views.classes import class_names
 
 __all__ = ["load_pseudo_records", "pseudo_records"]
 

@@ -11,7 +11,7 @@ from detectron2.structures import Boxes
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from distill.views.student import run_roi_head
+from distill.views.roi import run_roi_head
 
 __all__ = ["run_layers"]
 

@@ -12,10 +12,10 @@ from pathlib import Path
 
 from tabulate import tabulate
 
-from distill.labeling.calibration import Calibration, calibrate
-from distill.labeling.calibration_plot import plot_calibration
 from distill.data.pseudo.file import PseudoFile
 from distill.data.registration import is_json_dataset, json_path
+from distill.labeling.calibration import Calibration, calibrate
+from distill.labeling.calibration_plot import plot_calibration
 from distill.labeling.score_curve import Quality
 from distill.labeling.sources import load_labels
 

@@ -11,12 +11,12 @@ import argparse
 
 from tabulate import tabulate
 
+from distill.data.pseudo.thresholds import Thresholds
 from distill.labeling.aliases import Aliases
 from distill.labeling.commands.options import add_class_arguments, check_shares
 from distill.labeling.complete import Completed, complete
 from distill.labeling.pool import TeacherInput
 from distill.labeling.sources import load_labels
-from distill.data.pseudo.thresholds import Thresholds
 
 __all__ = ["add_arguments", "run"]
 

@@ -1,4 +1,4 @@
-"""How much teacher and student disagree about a region.
+"""How much teacher and student disagree about a proposal.
 
 Source: information-discrepancy-aware distillation (IDa-Det), arXiv 2210.03477. The channel-wise
 softmax and the Mahalanobis form are the paper's; its covariance of two samples is singular, so that
@@ -12,7 +12,7 @@ from torch import Tensor
 
 __all__ = [
     "proposal_discrepancy",
-    "region_discrepancy",
+    "padded_discrepancy",
     "relative_distance",
     "softmax_distance",
 ]
@@ -24,7 +24,7 @@ _ABSOLUTE_FLOOR = 1e-12
 def proposal_discrepancy(
     student_rois: Tensor, teacher_rois: Tensor, *, temperature: float = 1.0
 ) -> Tensor:
-    """The discrepancy of n pairs of crops, see `region_discrepancy`.
+    """The discrepancy of n pairs of crops, see `padded_discrepancy`.
 
     Args:
         student_rois: (n, C, h, w) crops of the student's feature map.
@@ -35,23 +35,23 @@ def proposal_discrepancy(
         (n,) float32, without gradient; 0 where the crops differ by a constant a channel.
     """
     student, teacher = (x.flatten(2).transpose(1, 2) for x in (student_rois, teacher_rois))
-    return region_discrepancy(student, teacher, temperature=temperature)
+    return padded_discrepancy(student, teacher, temperature=temperature)
 
 
-def region_discrepancy(
+def padded_discrepancy(
     student: Tensor, teacher: Tensor, *, temperature: float = 1.0, valid: Tensor | None = None
 ) -> Tensor:
     """sum_c ||p_c - q_c||^2 / (var_c + e), with p and q the softmax over the S positions.
 
     var_c is the variance of the 2 S values of p_c and q_c, and e = 1e-3 mean(var) + 1e-12, the mean
-    over all regions and channels: the values are about 1 / S, so that a fixed floor would swamp
+    over all proposals and channels: the values are about 1 / S, so that a fixed floor would swamp
     them.
 
     Args:
-        student: (..., S, C) values at S positions of each region.
+        student: (..., S, C) values at S positions of each proposal.
         teacher: (..., S, C) values at the same positions.
         temperature: divides the values before the softmax.
-        valid: (...) bool, regions that count in the mean of the variance; all if None.
+        valid: (...) bool, proposals that count in the mean of the variance; all if None.
 
     Returns:
         (...) float32 discrepancies; finite for finite values, constant ones included.
@@ -64,10 +64,10 @@ def region_discrepancy(
 def softmax_distance(
     student: Tensor, teacher: Tensor, *, temperature: float = 1.0
 ) -> tuple[Tensor, Tensor]:
-    """||p_c - q_c||^2 and var_c of `region_discrepancy`, which regions may enter in turns.
+    """||p_c - q_c||^2 and var_c of `padded_discrepancy`, which proposals may enter in turns.
 
     Args:
-        student: (..., S, C) values at S positions of each region.
+        student: (..., S, C) values at S positions of each proposal.
         teacher: (..., S, C) values at the same positions.
         temperature: divides the values before the softmax.
 
@@ -89,9 +89,9 @@ def relative_distance(distance: Tensor, variance: Tensor, valid: Tensor | None =
     """The discrepancies from what `softmax_distance` returns.
 
     Args:
-        distance: (..., C) squared distances of all regions.
+        distance: (..., C) squared distances of all proposals.
         variance: (..., C) their variances.
-        valid: (...) bool, regions that count in the mean of the variance; all if None.
+        valid: (...) bool, proposals that count in the mean of the variance; all if None.
 
     Returns:
         (...) float32.

@@ -1,6 +1,6 @@
 """Information-discrepancy-aware distillation of 1-bit detectors (IDa-Det), arXiv 2210.03477.
 
-Teacher and student propose regions; where their necks disagree most about a region, the student
+Teacher and student propose proposals; where their necks disagree most about a proposal, the student
 imitates the teacher's features under an entropy loss. Which of the formulas and constants are the
 paper's, which its code's and which ours is listed in projects/IDaDet/README.md.
 """
@@ -14,7 +14,6 @@ import torch
 from detectron2.config import CfgNode, configurable
 from torch import Tensor, nn
 
-from distill.views.levels import Level, common_region
 from distill.losses import (
     cosine_imitation,
     entropy_imitation,
@@ -23,13 +22,14 @@ from distill.losses import (
 )
 from distill.methods.adapters import build_adapters
 from distill.methods.base import METHODS, Method, MethodOutput, check_choices
-from distill.methods.ida_det.selector import RegionSelector, SelectedRegions
+from distill.methods.ida_det.selector import ProposalSelector, SelectedProposals
+from distill.methods.pictures import draw_discrepancy
+from distill.methods.schedule import Schedule, schedule_keys
 from distill.ops.box_masks import anchor_overlap_masks, box_union_mask
-from distill.views.regions import anchor_levels
-from distill.methods.schedule import Schedule
+from distill.views.levels import Level, common_region
+from distill.views.proposals import anchor_levels
 from distill.views.student import StudentSignals
 from distill.views.teacher import TeacherSignals
-from distill.methods.pictures import draw_discrepancy
 
 __all__ = ["IDaDet"]
 
@@ -50,9 +50,52 @@ _Pair = tuple[Tensor, Tensor]
 
 @METHODS.register()
 class IDaDet(Method):
-    """Imitation of the neck in the regions of maximum information discrepancy."""
+    """Imitation of the neck in the proposals of maximum information discrepancy."""
 
     name = "IDaDet"
+
+    @staticmethod
+    def add_keys(node: CfgNode) -> None:
+        """Adds the keys of DISTILL.IDaDet with their defaults."""
+        # Factor of the loss.
+        node.WEIGHT = 0.1
+        # Which proposals are imitated: those of most "discrepancy" between the necks, of most
+        # "objectness", at "random", or "all"; or which cells: those whose anchors fit the
+        # "ground_truth" (as FGFI chooses them), or "everywhere" (a hint).
+        node.SELECTION = "discrepancy"
+        # Share of each image's proposals that is selected (gamma), in (0, 1].
+        node.FRACTION = 0.6
+        # entropy, l2, cosine or inner_product.
+        node.LOSS = "entropy"
+        # Entropy loss: factor of the logarithm of the variance.
+        node.LOG_WEIGHT = 1e-3
+        # Imitated are the proposals' "crops", or the cells under the "mask" of their union.
+        node.SUPPORT = "crops"
+        # Proposals are cropped from "every" level, from the one their area assigns them to ("assigned"),
+        # or from the "finest", on which one-stage detectors are distilled.
+        node.POOL_LEVELS = "every"
+        # The discrepancy is that of the "raw" student map, or of the "adapted" one; "auto" takes the
+        # raw one where student and teacher have equal channels.
+        node.COMPARE = "auto"
+        # Temperature of the softmax over a crop's positions.
+        node.TEMPERATURE = 1.0
+        # Bins along each side of a crop.
+        node.RESOLUTION = 7
+        # "assigned": square root of the box area, in pixels, that belongs on the stride-16 level.
+        node.CANONICAL_BOX_SIZE = 224
+        # How the student's channels reach the teacher's: conv3x3, conv1x1 or none.
+        node.ADAPTER = "conv3x3"
+        # Proposals an image of each detector, the most probable ones.
+        node.TOPK = 300
+        # Only proposals above this objectness, but always the best few of each detector, as it has none
+        # early in training; 0 for no threshold.
+        node.OBJECTNESS_THRESHOLD = 0.0
+        node.FALLBACK_TOPK = 20
+        # IoU of non-maximum suppression within each detector's proposals, then within both together; 0
+        # for none.
+        node.NMS_THRESHOLD = 0.0
+        node.JOINT_NMS_THRESHOLD = 0.0
+        node.SCHEDULE = schedule_keys("constant")
 
     @configurable
     def __init__(
@@ -60,7 +103,7 @@ class IDaDet(Method):
         *,
         levels: tuple[Level, ...],
         schedule: Schedule,
-        selector: RegionSelector,
+        selector: ProposalSelector,
         weight: float = 0.1,
         loss: str = "entropy",
         log_weight: float = 1e-3,
@@ -73,11 +116,11 @@ class IDaDet(Method):
         Args:
             levels: feature levels that student and teacher share.
             schedule: factor of the loss over training.
-            selector: which regions are imitated.
+            selector: which proposals are imitated.
             weight: factor of the loss.
             loss: "entropy", "l2", "cosine" or "inner_product".
             log_weight: entropy loss: factor of the variance's logarithm.
-            support: "crops" of the regions, or the "mask" of their union.
+            support: "crops" of the proposals, or the "mask" of their union.
             compare: discrepancy of the "raw" or the "adapted" student map, or "auto".
             adapter: "conv3x3", "conv1x1" or "none".
 
@@ -114,19 +157,19 @@ class IDaDet(Method):
         return {
             "levels": levels,
             "schedule": Schedule.from_config(node.SCHEDULE, cfg.SOLVER.MAX_ITER),
-            "selector": RegionSelector.from_config(node),
+            "selector": ProposalSelector.from_config(node),
             **{key.lower(): node[key] for key in own},
         }
 
     @property
     def requires(self) -> frozenset[str]:
-        """Signals of the student; those with regions have the anchors for ground_truth too."""
+        """Signals of the student; those with proposals have the anchors for ground_truth too."""
         everywhere = self.selector.selection == "everywhere"
-        return frozenset({"features"} if everywhere else {"features", "regions"})
+        return frozenset({"features"} if everywhere else {"features", "proposals"})
 
     @property
     def teacher_requires(self) -> frozenset[str]:
-        """Signals of the teacher: features, and regions unless cells are selected."""
+        """Signals of the teacher: features, and proposals unless cells are selected."""
         return frozenset({"features"}) if self.selector.selects_cells else self.requires
 
     @property
@@ -148,7 +191,7 @@ class IDaDet(Method):
             compared = zip(own if self.compares_raw else adapted, target, strict=True)
             maps = [common_region(*x) for x in compared]
             selected = self.selector.select(student, teacher, maps, self.levels)
-            loss = self._imitate_regions(pairs, selected)
+            loss = self._imitate_proposals(pairs, selected)
             diagnostics = self._describe(selected)
 
             def picture() -> np.ndarray:
@@ -158,20 +201,20 @@ class IDaDet(Method):
             diagnostics["idadet/log_variance"] = self.log_variance
         return MethodOutput({"loss_idadet": self.weight * loss}, diagnostics, picture)
 
-    def _describe(self, selected: SelectedRegions) -> dict[str, Tensor]:
-        """How many regions an image there were, and by what they were selected."""
+    def _describe(self, selected: SelectedProposals) -> dict[str, Tensor]:
+        """How many proposals an image there were, and by what they were selected."""
         name = f"idadet/{self.selector.selection}"
         mean, mean_selected = selected.means()
         images = len(selected.kept)
         return {
-            "idadet/num_regions": selected.regions.valid.sum() / images,
+            "idadet/num_proposals": selected.proposals.valid.sum() / images,
             "idadet/num_selected": selected.kept.sum() / images,
             f"{name}_mean": mean,
             f"{name}_selected": mean_selected,
         }
 
-    def _imitate_regions(self, pairs: list[_Pair], selected: SelectedRegions) -> Tensor:
-        """The loss on the selected regions, mean over levels."""
+    def _imitate_proposals(self, pairs: list[_Pair], selected: SelectedProposals) -> Tensor:
+        """The loss on the selected proposals, mean over levels."""
         if not selected.boxes.shape[1]:
             return self._nothing(pairs)
         if self.support == "crops":
@@ -182,7 +225,7 @@ class IDaDet(Method):
         ]
         return self._imitate_cells(pairs, masks)
 
-    def _imitate_crops(self, pairs: list[_Pair], selected: SelectedRegions) -> Tensor:
+    def _imitate_crops(self, pairs: list[_Pair], selected: SelectedProposals) -> Tensor:
         if self.loss in ("entropy", "l2"):
             # Pooling is linear: the crop of a difference is the difference of the crops.
             sides = [[x.float() - y.float() for x, y in pairs]]
@@ -238,13 +281,13 @@ class IDaDet(Method):
 
 
 def _draw(
-    student: StudentSignals, teacher: TeacherSignals, selected: SelectedRegions
+    student: StudentSignals, teacher: TeacherSignals, selected: SelectedProposals
 ) -> np.ndarray:
     """A picture of the batch's first image."""
-    valid = selected.regions.valid[0]
+    valid = selected.proposals.valid[0]
     return draw_discrepancy(
         student.batched_inputs[0],
-        selected.regions.boxes[0][valid],
+        selected.proposals.boxes[0][valid],
         selected.scores[0][valid],
         selected.boxes[0][selected.kept[0]],
         student.detect(0),

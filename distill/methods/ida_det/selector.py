@@ -1,6 +1,6 @@
-"""Which regions of a batch a student is distilled on.
+"""Which proposals of a batch a student is distilled on.
 
-Source: information-discrepancy-aware distillation (IDa-Det), arXiv 2210.03477. The regions are the
+Source: information-discrepancy-aware distillation (IDa-Det), arXiv 2210.03477. The proposals are the
 proposals of both detectors, the selected ones those on which their feature maps disagree most;
 objectness and chance are there to compare with.
 """
@@ -14,17 +14,17 @@ import torch
 from detectron2.config import CfgNode
 from torch import Tensor
 
-from distill.views.levels import Level, assign_levels
 from distill.methods.base import check_choices
-from distill.methods.ida_det.selection import check_fraction, select_top
-from distill.methods.ida_det.filtering import filter_regions, join_regions
-from distill.ops.roi_lookup import pool_pairs, pool_regions
 from distill.methods.ida_det.discrepancy import relative_distance, softmax_distance
-from distill.views.regions import RegionProposals
+from distill.methods.ida_det.filtering import filter_proposals, join_proposals
+from distill.methods.ida_det.selection import check_fraction, select_top
+from distill.ops.roi_lookup import pool_boxes, pool_pairs
+from distill.views.levels import Level, assign_levels
+from distill.views.proposals import Proposals
 from distill.views.student import StudentSignals
 from distill.views.teacher import TeacherSignals
 
-__all__ = ["RegionSelector", "SelectedRegions"]
+__all__ = ["ProposalSelector", "SelectedProposals"]
 
 _CHOICES = {
     "SELECTION": ("discrepancy", "random", "all", "objectness", "ground_truth", "everywhere"),
@@ -35,19 +35,19 @@ _NOT_NEGATIVE = ("OBJECTNESS_THRESHOLD", "FALLBACK_TOPK", "NMS_THRESHOLD", "JOIN
 
 
 @dataclass(frozen=True)
-class SelectedRegions:
-    """The regions of a batch and those selected among them, padded.
+class SelectedProposals:
+    """The proposals of a batch and those selected among them, padded.
 
     Attributes:
-        regions: P regions an image.
+        proposals: P proposals an image.
         scores: (N, P) what they are selected by.
-        index: (N, k) the selected regions, the best first.
+        index: (N, k) the selected proposals, the best first.
         kept: (N, k) bool, False beyond the number selected in an image.
         boxes: (N, k, 4) their corners in pixels.
         level: (N, k) index of each one's level, or None where every level counts.
     """
 
-    regions: RegionProposals
+    proposals: Proposals
     scores: Tensor
     index: Tensor
     kept: Tensor
@@ -59,8 +59,8 @@ class SelectedRegions:
         return self.kept if self.level is None else self.kept & (self.level == level)
 
     def means(self) -> tuple[Tensor, Tensor]:
-        """The mean score of all regions and of the selected ones."""
-        valid, kept = self.regions.valid, self.kept
+        """The mean score of all proposals and of the selected ones."""
+        valid, kept = self.proposals.valid, self.kept
         chosen = self.scores.gather(1, self.index)
         return (
             (self.scores * valid).sum() / valid.sum().clamp(min=1),
@@ -69,20 +69,20 @@ class SelectedRegions:
 
 
 @dataclass(frozen=True)
-class RegionSelector:
-    """Proposes regions, scores and selects them; the fields are keys of DISTILL.IDaDet.
+class ProposalSelector:
+    """Proposes proposals, scores and selects them; the fields are keys of DISTILL.IDaDet.
 
     Attributes:
         selection: what is selected.
-        fraction: gamma, the share of each image's regions that is selected, in (0, 1].
-        pool_levels: regions are cropped from "every" level, the "assigned" or the "finest".
+        fraction: gamma, the share of each image's proposals that is selected, in (0, 1].
+        pool_levels: proposals are cropped from "every" level, the "assigned" or the "finest".
         temperature: of the spatial softmax.
         resolution: bins along each side of a crop.
         canonical_box_size: for "assigned", the box size in pixels of the stride-16 level.
-        topk: regions an image from each detector.
-        objectness_threshold: least objectness of a region.
-        fallback_topk: the best so many regions of each detector are kept all the same.
-        nms_threshold: IoU of non-maximum suppression within a detector's regions; 0 for none.
+        topk: proposals an image from each detector.
+        objectness_threshold: least objectness of a proposal.
+        fallback_topk: the best so many proposals of each detector are kept all the same.
+        nms_threshold: IoU of non-maximum suppression within a detector's proposals; 0 for none.
         joint_nms_threshold: the same for both detectors' together.
 
     Raises:
@@ -113,17 +113,17 @@ class RegionSelector:
                 raise ValueError(f"DISTILL.IDaDet.{key} is {value}; it must be {least}")
 
     @classmethod
-    def from_config(cls, node: CfgNode) -> RegionSelector:
+    def from_config(cls, node: CfgNode) -> ProposalSelector:
         """The fields from DISTILL.IDaDet."""
         return cls(**{name: node[name.upper()] for name in cls.__dataclass_fields__})
 
     @property
     def selects_cells(self) -> bool:
-        """Whether cells of the maps are selected, and no regions."""
+        """Whether cells of the maps are selected, and no proposals."""
         return self.selection in ("ground_truth", "everywhere")
 
     def used_levels(self, levels: tuple[Level, ...]) -> tuple[Level, ...]:
-        """Those of the levels that regions are cropped from."""
+        """Those of the levels that proposals are cropped from."""
         return levels[:1] if self.pool_levels == "finest" else levels
 
     def pool(
@@ -133,8 +133,8 @@ class RegionSelector:
         boxes: Tensor,
         level: Tensor | None,
     ) -> Iterator[Tensor]:
-        """The crops of boxes from maps of these levels, see `pool_regions`."""
-        return pool_regions(maps, [x.stride for x in levels], boxes, level, self.resolution)
+        """The crops of boxes from maps of these levels, see `pool_boxes`."""
+        return pool_boxes(maps, [x.stride for x in levels], boxes, level, self.resolution)
 
     @torch.no_grad()
     def select(
@@ -143,34 +143,34 @@ class RegionSelector:
         teacher: TeacherSignals,
         maps: Sequence[tuple[Tensor, Tensor]],
         levels: Sequence[Level],
-    ) -> SelectedRegions:
-        """Selects among the regions that both detectors propose.
+    ) -> SelectedProposals:
+        """Selects among the proposals that both detectors propose.
 
         Args:
-            student: signals with "regions".
-            teacher: signals with "regions".
+            student: signals with "proposals".
+            teacher: signals with "proposals".
             maps: by level, the student's and the teacher's (N, C, H, W) maps to compare.
             levels: the levels.
         """
-        regions = self._propose(student, teacher)
+        proposals = self._propose(student, teacher)
         level = None
         if self.pool_levels == "assigned":
-            level = assign_levels(regions.boxes, levels, self.canonical_box_size)
-        scores = self._score(regions, maps, levels, level)
+            level = assign_levels(proposals.boxes, levels, self.canonical_box_size)
+        scores = self._score(proposals, maps, levels, level)
         if self.selection == "all" or not scores.shape[1]:
             index = torch.arange(scores.shape[1], device=scores.device).expand(scores.shape)
-            kept = regions.valid
+            kept = proposals.valid
         else:
-            index, kept = select_top(scores, regions.valid, self.fraction)
-        boxes = regions.boxes.gather(1, index[..., None].expand(-1, -1, 4))
+            index, kept = select_top(scores, proposals.valid, self.fraction)
+        boxes = proposals.boxes.gather(1, index[..., None].expand(-1, -1, 4))
         chosen = None if level is None else level.gather(1, index)
-        return SelectedRegions(regions, scores, index, kept, boxes, chosen)
+        return SelectedProposals(proposals, scores, index, kept, boxes, chosen)
 
-    def _propose(self, student: StudentSignals, teacher: TeacherSignals) -> RegionProposals:
-        """The regions of both detectors that pass the filters, in one table."""
+    def _propose(self, student: StudentSignals, teacher: TeacherSignals) -> Proposals:
+        """The proposals of both detectors that pass the filters, in one table."""
         both = [
-            filter_regions(
-                signals.regions(self.topk),
+            filter_proposals(
+                signals.proposals(self.topk),
                 topk=self.topk,
                 threshold=self.objectness_threshold,
                 fallback=self.fallback_topk,
@@ -178,28 +178,28 @@ class RegionSelector:
             )
             for signals in (student, teacher)
         ]
-        joined = join_regions(*both)
+        joined = join_proposals(*both)
         if self.joint_nms_threshold > 0:
-            joined = filter_regions(joined, nms_threshold=self.joint_nms_threshold)
+            joined = filter_proposals(joined, nms_threshold=self.joint_nms_threshold)
         return joined
 
     def _score(
         self,
-        regions: RegionProposals,
+        proposals: Proposals,
         maps: Sequence[tuple[Tensor, Tensor]],
         levels: Sequence[Level],
         level: Tensor | None,
     ) -> Tensor:
-        """(N, P) by which regions are selected, the largest first."""
+        """(N, P) by which proposals are selected, the largest first."""
         if self.selection == "random":
-            return torch.rand_like(regions.objectness)
+            return torch.rand_like(proposals.objectness)
         if self.selection != "discrepancy":
-            return regions.objectness
+            return proposals.objectness
         strides = [x.stride for x in levels]
         student, teacher = zip(*maps, strict=True)
         scores = []
-        for crops in pool_pairs(student, teacher, strides, regions.boxes, level, self.resolution):
+        for crops in pool_pairs(student, teacher, strides, proposals.boxes, level, self.resolution):
             parts = [softmax_distance(*pair, temperature=self.temperature) for pair in crops]
             distance, variance = (torch.cat(x, dim=1) for x in zip(*parts, strict=True))
-            scores.append(relative_distance(distance, variance, regions.valid))
+            scores.append(relative_distance(distance, variance, proposals.valid))
         return torch.stack(scores).mean(0)

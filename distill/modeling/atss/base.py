@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from distill.modeling.atss.assigner import assign_anchors
 from distill.modeling.ground_truth import pad_ground_truth, targets_of
+from distill.views.heads import apply_deltas, best_probability
 
 __all__ = ["AdaptiveDetector"]
 
@@ -161,6 +162,32 @@ class AdaptiveDetector(DenseDetector, ABC):
         anchors = self.anchor_generator(features)
         labels, boxes = self.label_anchors(anchors, gt_instances)
         return self.losses(anchors, predictions, labels, boxes)
+
+    def class_logits(self, logits: Tensor) -> Tensor:
+        """The logits themselves: each class has its own probability.
+
+        Args:
+            logits: (N, R, K).
+        """
+        return logits
+
+    def decode_boxes(self, deltas: Tensor, anchors: Tensor, stride: int) -> Tensor:
+        """Boxes (N, R, 4) in pixels, not clipped to the image.
+
+        Args:
+            deltas: (N, R, 4) as `box2box_transform` understands them.
+            anchors: (R, 4) corners in pixels.
+            stride: pixels per cell of their level.
+        """
+        return apply_deltas(self.box2box_transform, deltas, anchors)
+
+    def objectness(self, outputs: Sequence[Sequence[Tensor]]) -> list[Tensor]:
+        """The probability of the best class, (N, R_l) by level.
+
+        Args:
+            outputs: what the head returned, (N, R_l, D) by level: logits first.
+        """
+        return best_probability(outputs[0])
 
     @torch.no_grad()
     def label_anchors(

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from detectron2.config import CfgNode
 
+from distill.utils.config_keys import defines_keys
+
 __all__ = ["add_atss_config"]
 
 
+@defines_keys
 def add_atss_config(cfg: CfgNode) -> None:
     """Adds the keys of ATSS to a Detectron2 config, in place.
 

@@ -14,12 +14,13 @@ from fvcore.nn import sigmoid_focal_loss
 from torch import Tensor
 from torch.nn import functional as F
 
-from distill.utils.distributed import mean_over_devices
 from distill.losses import aligned_overlap
 from distill.modeling.atss.base import AdaptiveDetector
 from distill.modeling.atss.geometry import box_centers
 from distill.modeling.atss.head import ATSSHead
 from distill.modeling.atss.losses import centerness_target, class_targets, leave_out_ignored
+from distill.utils.distributed import mean_over_devices
+from distill.views.heads import best_probability
 
 __all__ = ["ATSS"]
 
@@ -134,6 +135,18 @@ class ATSS(AdaptiveDetector):
             "loss_box_reg": self.box_loss_weight * box / mean_over_devices(weight.sum()),
             "loss_centerness": self.centerness_loss_weight * central / number,
         }
+
+    def objectness(self, outputs: Sequence[Sequence[Tensor]]) -> list[Tensor]:
+        """The geometric mean of the best class' probability and centerness, (N, R_l) by level.
+
+        Args:
+            outputs: what the head returned, (N, R_l, D) by level: logits, deltas, centerness.
+        """
+        logits, _, centerness = outputs
+        return [
+            (x * y.squeeze(2).sigmoid()).sqrt()
+            for x, y in zip(best_probability(logits), centerness, strict=True)
+        ]
 
     def scored_deltas(
         self, predictions: Sequence[list[Tensor]]

@@ -13,7 +13,6 @@ from detectron2.structures import Boxes, Instances
 from torch import Tensor
 from torch.nn import functional as F
 
-from distill.utils.distributed import mean_over_devices
 from distill.losses import aligned_overlap
 from distill.modeling.atss.base import AdaptiveDetector
 from distill.modeling.atss.geometry import box_centers, side_distances
@@ -23,6 +22,7 @@ from distill.modeling.gfl.head import GFLHead
 from distill.modeling.gfl.losses import distribution_focal_loss, quality_focal_loss
 from distill.modeling.gfl.region import valuable_region
 from distill.modeling.ground_truth import pad_ground_truth
+from distill.utils.distributed import mean_over_devices
 
 __all__ = ["GFL"]
 
@@ -72,6 +72,7 @@ class GFL(AdaptiveDetector):
             raise ValueError(f"MODEL.GFL.REG_MAX is {reg_max}, but must be at least 1.")
         self.box2box_transform = Box2BoxTransformLinear(normalize_by_size=False)
         self.reg_max = reg_max
+        self.num_bins = reg_max + 1
         self.quality_beta = quality_beta
         self.cls_loss_weight = cls_loss_weight
         self.box_loss_weight = box_loss_weight

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from detectron2.config import CfgNode
 
+from distill.utils.config_keys import defines_keys
+
 __all__ = ["add_ssd_config"]
 
 
+@defines_keys
 def add_ssd_config(cfg: CfgNode) -> None:
     """Adds the keys of SSD and of its augmentation to a Detectron2 config, in place.
 

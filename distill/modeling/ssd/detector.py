@@ -19,6 +19,7 @@ from distill.modeling.ground_truth import pad_ground_truth, targets_of
 from distill.modeling.ssd.head import SSDHead
 from distill.modeling.ssd.losses import multibox_loss
 from distill.modeling.ssd.matching import box_deltas, match_anchors
+from distill.views.heads import apply_deltas
 
 __all__ = ["SSD"]
 
@@ -133,16 +134,23 @@ class SSD(DenseDetector):
             )
         return images
 
-    def objectness(self, logits: list[Tensor]) -> list[Tensor]:
-        """The probability that an anchor is not background.
+    def decode_boxes(self, deltas: Tensor, anchors: Tensor, stride: int) -> Tensor:
+        """Boxes (N, R, 4) in pixels, not clipped to the image.
 
         Args:
-            logits: (N, R_l, K + 1) for each level.
-
-        Returns:
-            (N, R_l) for each level.
+            deltas: (N, R, 4) as `box2box_transform` understands them.
+            anchors: (R, 4) corners in pixels.
+            stride: pixels per cell of their level.
         """
-        return [1 - x.float().softmax(dim=-1)[..., -1] for x in logits]
+        return apply_deltas(self.box2box_transform, deltas, anchors)
+
+    def objectness(self, outputs: Sequence[Sequence[Tensor]]) -> list[Tensor]:
+        """The probability that an anchor is not background, (N, R_l) by level.
+
+        Args:
+            outputs: what the head returned, (N, R_l, D) by level: logits of K + 1 first.
+        """
+        return [1 - x.float().softmax(dim=-1)[..., -1] for x in outputs[0]]
 
     def class_logits(self, logits: Tensor) -> Tensor:
         """Logits of each class' own probability, as losses of dense detectors expect them.

@@ -12,8 +12,8 @@ from detectron2.modeling import build_model
 from detectron2.utils import comm
 from torch import nn
 
-from distill.utils.checkpoint import SafeCheckpointer, atomic_write
 from distill.engine.hooks import plain_weights
+from distill.utils.checkpoint import SafeCheckpointer, atomic_write
 from pretraining.classifier import BackboneClassifier
 from pretraining.teacher import without_teacher
 from pretraining.trainer import ClassifierTrainer

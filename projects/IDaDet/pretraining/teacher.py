@@ -13,8 +13,8 @@ from detectron2.config import CfgNode, get_cfg
 from detectron2.modeling import META_ARCH_REGISTRY
 from torch import Tensor, nn
 
-from distill.utils.checkpoint import SafeCheckpointer
 from distill.config import add_distill_config
+from distill.utils.checkpoint import SafeCheckpointer
 from distill.views.teacher import FrozenTeacher
 
 __all__ = ["SoftLabelTeacher", "TorchvisionClassifier", "without_teacher"]

@@ -7,8 +7,8 @@ import pytest
 from detectron2.config import CfgNode, get_cfg
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.structures import BoxMode
-from PIL import Image
 from helpers.three_images import RECORDS, three_boxes
+from PIL import Image
 
 from distill.config import add_distill_config
 from distill.data.pseudo.file import PseudoFile

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from distill.labeling.commands import calibrate
 from distill.data.pseudo.file import annotation, write_pseudo_file
 from distill.data.pseudo.thresholds import Thresholds
+from distill.labeling.commands import calibrate
 
 _IMAGES = [{"id": i, "file_name": f"{i}.png", "width": 99, "height": 99} for i in (1, 2)]
 # Score of a box, and the left edge of it: that of the object, or another.

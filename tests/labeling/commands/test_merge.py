@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from helpers.teacher_files import box, pseudo_file, rows_of
 
-from distill.labeling.commands import merge
 from distill.data.pseudo.file import PseudoFile
 from distill.data.pseudo.thresholds import Thresholds
+from distill.labeling.commands import merge
 
 _SCRIPT = Path(__file__).parents[3] / "scripts" / "pseudo_label.py"
 

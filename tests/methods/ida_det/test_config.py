@@ -6,10 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers import tiny
-from helpers import tiny_ida
 import torch
-from helpers.tiny_ida import LEVELS, Shown, ida, levels_of, regions_of
+from helpers import tiny, tiny_ida
+from helpers.tiny_ida import LEVELS, Shown, ida, levels_of, proposals_of
 
 from distill.methods import IDaDet, build_methods
 from distill.methods.schedule import Schedule
@@ -48,10 +47,10 @@ def test_levels_of_different_channels_are_pooled_one_after_the_other_only() -> N
     with pytest.raises(ValueError, match=r'POOL_LEVELS is "assigned".*choose every or finest'):
         ida(levels, pool_levels="assigned")
     maps = {"s8": torch.randn(1, 6, 8, 14), "s16": torch.randn(1, 4, 4, 7)}
-    regions = regions_of([[[8.0, 8, 60, 40], [30, 2, 90, 60]]])
+    proposals = proposals_of([[[8.0, 8, 60, 40], [30, 2, 90, 60]]])
     for pool_levels in ("every", "finest"):
         method = ida(levels, pool_levels=pool_levels)
-        assert method(Shown(maps, regions), Shown(maps, regions)).losses["loss_idadet"] > 0
+        assert method(Shown(maps, proposals), Shown(maps, proposals)).losses["loss_idadet"] > 0
 
 
 def test_the_defaults_of_config_and_constructor_agree() -> None:
@@ -74,11 +73,11 @@ def test_keys_reach_the_method() -> None:
 @pytest.mark.parametrize(
     ("selection", "student", "teacher"),
     [
-        ("discrepancy", {"features", "regions"}, {"features", "regions"}),
-        ("random", {"features", "regions"}, {"features", "regions"}),
-        ("all", {"features", "regions"}, {"features", "regions"}),
-        ("objectness", {"features", "regions"}, {"features", "regions"}),
-        ("ground_truth", {"features", "regions"}, {"features"}),
+        ("discrepancy", {"features", "proposals"}, {"features", "proposals"}),
+        ("random", {"features", "proposals"}, {"features", "proposals"}),
+        ("all", {"features", "proposals"}, {"features", "proposals"}),
+        ("objectness", {"features", "proposals"}, {"features", "proposals"}),
+        ("ground_truth", {"features", "proposals"}, {"features"}),
         ("everywhere", {"features"}, {"features"}),
     ],
 )
@@ -126,10 +125,12 @@ def test_a_config_that_does_not_fit_is_refused(
 def test_a_student_without_boxes_is_refused_unless_all_is_imitated() -> None:
     student = tiny.rcnn_cfg(MODEL__META_ARCHITECTURE="ProposalNetwork")
     teacher = tiny.build(tiny.rcnn_cfg(), 1)
-    with pytest.raises(ValueError, match=r"signal regions of the student.*SELECTION to everywhere"):
+    with pytest.raises(
+        ValueError, match=r"signal proposals of the student.*SELECTION to everywhere"
+    ):
         tiny_ida.ida_pair(tiny.build(student), teacher)
     tiny_ida.ida_pair(tiny.build(student), teacher, selection="everywhere")
     # A teacher's boxes are needed only where they are selected among.
-    with pytest.raises(ValueError, match="signal regions of the teacher"):
+    with pytest.raises(ValueError, match="signal proposals of the teacher"):
         tiny_ida.ida_pair(teacher, tiny.build(student))
     tiny_ida.ida_pair(teacher, tiny.build(student), selection="ground_truth")

@@ -7,11 +7,10 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from helpers import tiny
-from helpers import tiny_ida
 import torch
 from detectron2.structures import Boxes, pairwise_iou
 from detectron2.utils.events import EventStorage
+from helpers import tiny, tiny_ida
 from torch import Tensor, nn
 
 from distill import Distiller
@@ -231,7 +230,7 @@ def test_odd_feature_maps_leave_loss_and_gradients_finite(side: str, maps: str, 
     assert gradients and all(x.isfinite().all() for x in gradients)
 
 
-def test_more_regions_are_asked_for_than_there_are() -> None:
+def test_more_proposals_are_asked_for_than_there_are() -> None:
     assert distilled_step(pair("fcos", topk=10**6)) > 0
 
 
@@ -264,7 +263,7 @@ def test_pictures_are_drawn_when_asked_for_and_leave_every_mode() -> None:
     modes = [m.training for m in model.modules()]
     calls = count_calls(model.student, "backbone")
     assert not pictures(model, 3) and calls.total() == 1
-    assert list(pictures(model, 5)) == ["idadet/regions"] and calls.total() == 3
+    assert list(pictures(model, 5)) == ["idadet/proposals"] and calls.total() == 3
     assert [m.training for m in model.modules()] == modes
     assert not any(m.training for m in model.teacher.model.modules())
     assert not pictures(tiny_ida.default_pair(vis_period=0))
@@ -282,11 +281,11 @@ def test_the_log_holds_the_numbers_of_the_step() -> None:
         found = {k: v for k, (v, _) in storage.latest().items() if k.startswith("idadet/")}
     assert found.keys() == {
         "idadet/factor",
-        "idadet/num_regions",
+        "idadet/num_proposals",
         "idadet/num_selected",
         "idadet/discrepancy_mean",
         "idadet/discrepancy_selected",
         "idadet/log_variance",
     }
-    assert found["idadet/num_selected"] == pytest.approx(0.6 * found["idadet/num_regions"], abs=1)
+    assert found["idadet/num_selected"] == pytest.approx(0.6 * found["idadet/num_proposals"], abs=1)
     assert found["idadet/discrepancy_selected"] > found["idadet/discrepancy_mean"]

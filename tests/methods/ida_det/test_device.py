@@ -6,13 +6,13 @@ from collections import Counter
 from typing import Any
 
 import pytest
-from helpers import tiny
 import torch
-from helpers.tiny_ida import LEVELS, Shown, ida, noise, regions_of
+from helpers import tiny
+from helpers.tiny_ida import LEVELS, Shown, ida, noise, proposals_of
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from distill.views.levels import match_levels
-from distill.views.regions import RegionProposals
+from distill.views.proposals import Proposals
 from distill.views.student import StudentSignals
 
 LOSSES = ("entropy", "l2", "cosine", "inner_product")
@@ -51,7 +51,7 @@ OPTIONS = [
 
 
 @pytest.mark.parametrize("arguments", OPTIONS, ids=str)
-def test_more_images_and_more_regions_are_not_more_operations(arguments: dict) -> None:
+def test_more_images_and_more_proposals_are_not_more_operations(arguments: dict) -> None:
     # Suppression takes as many rounds as there are boxes, up to a limit.
     few, many = (40, 90) if "nms_threshold" in arguments else (10, 40)
     # One image would not do: its maps are laid out by cell without a copy.
@@ -67,7 +67,7 @@ def test_nothing_is_read_back_from_the_device(arguments: dict) -> None:
     signals = [
         Shown(
             {k: x.to("meta").requires_grad_() for k, x in shown.features.items()},
-            RegionProposals(
+            Proposals(
                 *(getattr(shown.proposed, k).to("meta") for k in ("boxes", "objectness", "valid"))
             ),
         )
@@ -88,6 +88,6 @@ def test_cells_near_objects_are_found_without_reading_from_the_device() -> None:
     seen = StudentSignals(student.to("meta"), tiny.batch(), maps)
     levels = match_levels(student.backbone.output_shape(), student.backbone.output_shape())
     method = ida(levels, selection="ground_truth").to("meta")
-    output = method(seen, Shown(maps, regions_of([[], []])))
+    output = method(seen, Shown(maps, proposals_of([[], []])))
     output.losses["loss_idadet"].backward()
     assert maps["p2"].grad.device.type == "meta"

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from distill.methods.ida_det.discrepancy import proposal_discrepancy, region_discrepancy
+from distill.methods.ida_det.discrepancy import padded_discrepancy, proposal_discrepancy
 from distill.methods.ida_det.selection import select_most_discrepant
 
 
@@ -63,9 +63,9 @@ def test_both_layouts_give_the_same() -> None:
     student, teacher = crops(), crops()
     by_region = [x.flatten(2).transpose(1, 2) for x in (student, teacher)]
     expected = proposal_discrepancy(student, teacher)
-    assert torch.equal(region_discrepancy(*by_region), expected)
+    assert torch.equal(padded_discrepancy(*by_region), expected)
     batched = [x.unflatten(0, (2, 2)) for x in by_region]
-    torch.testing.assert_close(region_discrepancy(*batched), expected.view(2, 2))
+    torch.testing.assert_close(padded_discrepancy(*batched), expected.view(2, 2))
 
 
 def test_equal_crops_have_none_and_a_constant_a_channel_adds_none() -> None:
@@ -162,15 +162,15 @@ def test_small_values_as_of_large_crops_are_not_swamped_by_the_floor() -> None:
     torch.testing.assert_close(found, torch.tensor(expected), rtol=1e-3, atol=0)
 
 
-def test_regions_that_are_padding_do_not_count_in_the_floor() -> None:
+def test_proposals_that_are_padding_do_not_count_in_the_floor() -> None:
     student, teacher = (torch.randn(2, 3, 9, 4) for _ in range(2))
     valid = torch.tensor([[True, True, False], [True, False, False]])
-    found = region_discrepancy(student, teacher, valid=valid)
-    alone = region_discrepancy(student[valid], teacher[valid])
+    found = padded_discrepancy(student, teacher, valid=valid)
+    alone = padded_discrepancy(student[valid], teacher[valid])
     torch.testing.assert_close(found[valid], alone)
-    # A padded region of another range would move a floor that it counted in.
+    # A padded proposal of another range would move a floor that it counted in.
     student[~valid] *= 50
-    again = region_discrepancy(student, teacher, valid=valid)
+    again = padded_discrepancy(student, teacher, valid=valid)
     assert torch.equal(again[valid], found[valid])
-    nothing = region_discrepancy(student, teacher, valid=torch.zeros_like(valid))
+    nothing = padded_discrepancy(student, teacher, valid=torch.zeros_like(valid))
     assert nothing.isfinite().all()

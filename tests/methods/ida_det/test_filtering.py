@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 from torchvision.ops import nms
 
-from distill.methods.ida_det.filtering import filter_regions, join_regions, suppress_overlaps
-from distill.views.regions import RegionProposals
+from distill.methods.ida_det.filtering import filter_proposals, join_proposals, suppress_overlaps
+from distill.views.proposals import Proposals
 
 
 def boxes_at_random(images: int, count: int, spread: float = 100.0) -> Tensor:
@@ -16,21 +16,19 @@ def boxes_at_random(images: int, count: int, spread: float = 100.0) -> Tensor:
     return torch.cat([corner, corner + 5 + torch.rand(images, count, 2) * 40], dim=-1)
 
 
-def regions_of(
-    objectness: list[list[float]], valid: list[list[int]] | None = None
-) -> RegionProposals:
+def proposals_of(objectness: list[list[float]], valid: list[list[int]] | None = None) -> Proposals:
     """Boxes far from each other, each told by its left edge 100 * image + place."""
     scores = torch.tensor(objectness)
     places = torch.arange(scores.shape[1]) + 100.0 * torch.arange(len(scores))[:, None]
     boxes = torch.stack([places, 50 * places, places + 1, 50 * places + 1], dim=-1)
     used = torch.ones_like(scores) if valid is None else torch.tensor(valid)
-    return RegionProposals(boxes, scores, used.bool())
+    return Proposals(boxes, scores, used.bool())
 
 
-def kept_places(regions: RegionProposals) -> list[list[int]]:
+def kept_places(proposals: Proposals) -> list[list[int]]:
     """Places in their image of the boxes that are left, in their order."""
-    places = regions.boxes[..., 0].int() % 100
-    return [row[used].tolist() for row, used in zip(places, regions.valid, strict=True)]
+    places = proposals.boxes[..., 0].int() % 100
+    return [row[used].tolist() for row, used in zip(places, proposals.valid, strict=True)]
 
 
 @pytest.mark.parametrize("threshold", [0.05, 0.1, 0.3, 0.5, 0.7, 0.95])
@@ -69,22 +67,22 @@ def test_boxes_without_area_overlap_nothing() -> None:
 
 
 def test_without_filters_the_valid_ones_are_sorted() -> None:
-    regions = regions_of([[0.2, 0.9, 0.5], [0.7, 0.1, 0.8]], [[1, 1, 1], [1, 0, 1]])
-    found = filter_regions(regions)
+    proposals = proposals_of([[0.2, 0.9, 0.5], [0.7, 0.1, 0.8]], [[1, 1, 1], [1, 0, 1]])
+    found = filter_proposals(proposals)
     assert kept_places(found) == [[1, 2, 0], [2, 0]]
     assert found.objectness[0].tolist() == pytest.approx([0.9, 0.5, 0.2])
 
 
 def test_each_image_keeps_its_own_best() -> None:
-    regions = regions_of([[0.1, 0.4, 0.3, 0.2], [0.9, 0.6, 0.7, 0.8]])
-    found = filter_regions(regions, topk=2)
+    proposals = proposals_of([[0.1, 0.4, 0.3, 0.2], [0.9, 0.6, 0.7, 0.8]])
+    found = filter_proposals(proposals, topk=2)
     assert kept_places(found) == [[1, 2], [0, 3]] and found.boxes.shape == (2, 2, 4)
-    assert kept_places(filter_regions(regions, topk=99)) == [[1, 2, 3, 0], [0, 3, 2, 1]]
+    assert kept_places(filter_proposals(proposals, topk=99)) == [[1, 2, 3, 0], [0, 3, 2, 1]]
 
 
 def test_padding_never_comes_back() -> None:
     # Its objectness is 0 by contract, but nothing depends on it.
-    regions = regions_of([[0.3, 0.9, 0.2, 0.9]], [[1, 0, 1, 0]])
+    proposals = proposals_of([[0.3, 0.9, 0.2, 0.9]], [[1, 0, 1, 0]])
     for filters in (
         {},
         {"topk": 3},
@@ -92,8 +90,8 @@ def test_padding_never_comes_back() -> None:
         {"nms_threshold": 0.5},
         {"topk": 4, "threshold": 0.1, "fallback": 9, "nms_threshold": 0.9},
     ):
-        assert kept_places(filter_regions(regions, **filters))[0] == [0, 2]
-    assert kept_places(filter_regions(regions, topk=1)) == [[0]]
+        assert kept_places(filter_proposals(proposals, **filters))[0] == [0, 2]
+    assert kept_places(filter_proposals(proposals, topk=1)) == [[0]]
 
 
 @pytest.mark.parametrize(
@@ -112,8 +110,8 @@ def test_padding_never_comes_back() -> None:
 def test_only_confident_ones_pass_but_always_the_best_few(
     threshold: float, fallback: int, expected: list[list[int]]
 ) -> None:
-    regions = regions_of([[0.75, 0.3, 0.8], [0.25, 0.2, 0.1]])
-    found = filter_regions(regions, threshold=threshold, fallback=fallback)
+    proposals = proposals_of([[0.75, 0.3, 0.8], [0.25, 0.2, 0.1]])
+    found = filter_proposals(proposals, threshold=threshold, fallback=fallback)
     assert kept_places(found) == expected
 
 
@@ -125,8 +123,8 @@ def test_suppression_follows_the_threshold_in_each_image() -> None:
         ]
     )
     objectness = torch.tensor([[0.4, 0.6, 0.5], [0.4, 0.6, 0.7]])
-    regions = RegionProposals(boxes, objectness, torch.ones(2, 3, dtype=torch.bool))
-    found = filter_regions(regions, nms_threshold=0.5)
+    proposals = Proposals(boxes, objectness, torch.ones(2, 3, dtype=torch.bool))
+    found = filter_proposals(proposals, nms_threshold=0.5)
     assert [x[v].tolist() for x, v in zip(found.objectness, found.valid, strict=True)] == [
         pytest.approx([0.6, 0.5]),
         pytest.approx([0.7, 0.4]),
@@ -134,9 +132,9 @@ def test_suppression_follows_the_threshold_in_each_image() -> None:
 
 
 def test_joined_proposals_stay_in_their_images() -> None:
-    first = regions_of([[0.1, 0.2], [0.3, 0.4]], [[1, 1], [1, 0]])
-    second = regions_of([[0.5], [0.6]], [[0], [1]])
-    both = join_regions(first, second)
+    first = proposals_of([[0.1, 0.2], [0.3, 0.4]], [[1, 1], [1, 0]])
+    second = proposals_of([[0.5], [0.6]], [[0], [1]])
+    both = join_proposals(first, second)
     assert both.boxes.shape == (2, 3, 4)
     torch.testing.assert_close(both.objectness, torch.tensor([[0.1, 0.2, 0.5], [0.3, 0.4, 0.6]]))
     assert both.valid.tolist() == [[True, True, False], [True, False, True]]
@@ -144,10 +142,8 @@ def test_joined_proposals_stay_in_their_images() -> None:
 
 
 def test_no_proposals_pass_through_everything() -> None:
-    empty = RegionProposals(
-        torch.zeros(2, 0, 4), torch.zeros(2, 0), torch.zeros(2, 0, dtype=torch.bool)
-    )
-    found = filter_regions(empty, topk=5, threshold=0.5, fallback=3, nms_threshold=0.5)
+    empty = Proposals(torch.zeros(2, 0, 4), torch.zeros(2, 0), torch.zeros(2, 0, dtype=torch.bool))
+    found = filter_proposals(empty, topk=5, threshold=0.5, fallback=3, nms_threshold=0.5)
     assert found.boxes.shape == (2, 0, 4) and found.valid.shape == (2, 0)
-    full = regions_of([[0.5], [0.6]])
-    assert kept_places(join_regions(empty, full)) == kept_places(full)
+    full = proposals_of([[0.5], [0.6]])
+    assert kept_places(join_proposals(empty, full)) == kept_places(full)

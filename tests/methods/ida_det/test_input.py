@@ -1,12 +1,12 @@
-"""IDaDet on input that is odd: few or no regions, maps without or with wild values."""
+"""IDaDet on input that is odd: few or no proposals, maps without or with wild values."""
 
 from __future__ import annotations
 
 import pytest
 import torch
-from helpers.tiny_ida import LEVELS, ida, levels_of, noise, output_of, regions_of
+from helpers.tiny_ida import LEVELS, ida, levels_of, noise, output_of, proposals_of
 
-NONE = regions_of([[], []])
+NONE = proposals_of([[], []])
 LOSSES = ("entropy", "l2", "cosine", "inner_product")
 SELECTIONS = ("discrepancy", "random", "all", "objectness")
 
@@ -15,7 +15,7 @@ SELECTIONS = ("discrepancy", "random", "all", "objectness")
 @pytest.mark.parametrize("loss", LOSSES)
 @pytest.mark.parametrize("support", ["crops", "mask"])
 @pytest.mark.parametrize("which", ["none", "padding", "one_image"])
-def test_few_or_no_regions_leave_a_finite_gradient_everywhere(
+def test_few_or_no_proposals_leave_a_finite_gradient_everywhere(
     selection: str, loss: str, support: str, which: str
 ) -> None:
     student, teacher = noise(channels=3)
@@ -26,7 +26,7 @@ def test_few_or_no_regions_leave_a_finite_gradient_everywhere(
         student.proposed.valid[:] = False
         teacher.proposed.valid[:] = False
     else:
-        student.proposed = regions_of([[], [[4.0, 4, 9, 9]]])
+        student.proposed = proposals_of([[], [[4.0, 4, 9, 9]]])
         teacher.proposed = NONE
     for x in student.features.values():
         x.requires_grad_()
@@ -65,7 +65,7 @@ def test_odd_maps_leave_a_finite_gradient(loss: str, support: str, maps: str) ->
     assert all(x.grad.isfinite().all() for x in student.features.values())
 
 
-def test_a_region_that_is_no_box_is_not_selected_before_others_and_spreads_no_nan() -> None:
+def test_a_proposal_that_is_no_box_is_not_selected_before_others_and_spreads_no_nan() -> None:
     student, teacher = noise()
     student.proposed.boxes[0, 2] = float("nan")
     student.proposed.boxes[1, 3] = torch.tensor([-float("inf"), 0, float("inf"), 5])

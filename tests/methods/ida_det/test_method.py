@@ -13,14 +13,14 @@ from helpers.tiny_ida import (
     maps_at_random,
     noise,
     output_of,
-    regions_of,
+    proposals_of,
 )
 from torch.nn import functional as F
 from torchvision.ops import roi_align
 
 from distill.methods.ida_det.discrepancy import proposal_discrepancy
 
-NONE = regions_of([[], []])
+NONE = proposals_of([[], []])
 LOSSES = ("entropy", "l2", "cosine", "inner_product")
 SELECTIONS = ("discrepancy", "random", "all", "objectness")
 
@@ -28,13 +28,13 @@ SELECTIONS = ("discrepancy", "random", "all", "objectness")
 # ------------------------------------------------------------- where
 
 
-# By image, a region in pixels and what the teacher's map holds in it, by stride.
+# By image, a proposal in pixels and what the teacher's map holds in it, by stride.
 PAINTED = [([16.0, 8, 40, 24], {4: 3.0, 8: 5.0}), ([56.0, 8, 72, 24], {4: 2.0, 8: 6.0})]
 
 
 @pytest.fixture
 def painted() -> tuple[Shown, Shown]:
-    """Maps of 8 x 20 and 4 x 10 cells, the teacher's with a large value outside of the regions."""
+    """Maps of 8 x 20 and 4 x 10 cells, the teacher's with a large value outside the proposals."""
     student, teacher = {}, {}
     for stride in (4, 8):
         own = torch.zeros(2, 4, 32 // stride, 80 // stride, requires_grad=True)
@@ -43,17 +43,17 @@ def painted() -> tuple[Shown, Shown]:
             x0, y0, x1, y1 = (int(v) // stride for v in box)
             other[i, :, y0:y1, x0:x1] = values[stride]
         student[f"s{stride}"], teacher[f"s{stride}"] = own, other
-    regions = regions_of([[box] for box, _ in PAINTED])
-    return Shown(student, regions), Shown(teacher, NONE)
+    proposals = proposals_of([[box] for box, _ in PAINTED])
+    return Shown(student, proposals), Shown(teacher, NONE)
 
 
 @pytest.mark.parametrize("support", ["crops", "mask"])
-def test_regions_are_imitated_where_they_are_on_every_level(
+def test_proposals_are_imitated_where_they_are_on_every_level(
     painted: tuple[Shown, Shown], support: str
 ) -> None:
     loss = loss_of(*painted, support=support, resolution=2)
     if support == "crops":
-        # Every region counts alike.
+        # Every proposal counts alike.
         by_level = [(3.0**2 + 2.0**2) / 2, (5.0**2 + 6.0**2) / 2]
     else:
         # Every cell counts alike: 6 x 4 and 4 x 4, then 3 x 2 and 2 x 2.
@@ -61,7 +61,7 @@ def test_regions_are_imitated_where_they_are_on_every_level(
     assert loss.item() == pytest.approx(sum(by_level) / 2, rel=1e-5)
     loss.backward()
     for stride in (4, 8):
-        # With two bins each way not every cell within a region has a part in its crop.
+        # With two bins each way not every cell within a proposal has a part in its crop.
         touched = painted[0].features[f"s{stride}"].grad.abs().sum(1) > 0
         inside = painted[1].features[f"s{stride}"][:, 0] < 100
         assert touched.any((1, 2)).all() and not (touched & ~inside).any()
@@ -80,7 +80,7 @@ def test_finest_looks_at_the_largest_map_alone(
 
 
 @pytest.mark.parametrize("support", ["crops", "mask"])
-def test_assigned_regions_are_imitated_on_their_own_level(
+def test_assigned_proposals_are_imitated_on_their_own_level(
     painted: tuple[Shown, Shown], support: str
 ) -> None:
     # Sides of about 19.6 and 16 pixels: on stride 8 from 18 on.
@@ -100,18 +100,18 @@ def test_an_image_counts_the_same_alone_and_in_a_padded_batch(
 ) -> None:
     sizes = [(40, 72), (64, 48)]
     # Away from the images' right and lower edge, where crops reach for the cell beyond.
-    regions = [
+    proposals = [
         [[4.0, 4, 30, 28], [20, 2, 56, 24], [40, 12, 60, 30], [8, 8, 16, 16]],
         [[4.0, 30, 36, 52], [16, 4, 30, 50]],
     ]
     arguments = {"support": support, "loss": loss, "selection": selection, "fraction": 0.5}
     alone, maps = [], []
-    for size, boxes in zip(sizes, regions, strict=True):
+    for size, boxes in zip(sizes, proposals, strict=True):
         shown = [maps_at_random(1, size, 4, 8) for _ in range(2)]
         maps.append(shown)
         signals = [
-            Shown(shown[0], regions_of([boxes])),
-            Shown(shown[1], regions_of([[]])),
+            Shown(shown[0], proposals_of([boxes])),
+            Shown(shown[1], proposals_of([[]])),
         ]
         alone.append(loss_of(*signals, **arguments))
     together = []
@@ -124,12 +124,12 @@ def test_an_image_counts_the_same_alone_and_in_a_padded_batch(
                 batched[name][i, :, : x.shape[2], : x.shape[3]] = x[0]
         together.append(batched)
     found = loss_of(
-        Shown(together[0], regions_of(regions)),
+        Shown(together[0], proposals_of(proposals)),
         Shown(together[1], NONE),
         **arguments,
     )
     if support == "crops":
-        # Two regions of the first image, one of the second.
+        # Two proposals of the first image, one of the second.
         torch.testing.assert_close(found, (2 * alone[0] + alone[1]) / 3, rtol=1e-4, atol=1e-5)
     else:
         low, high = sorted(x.item() for x in alone)
@@ -229,12 +229,12 @@ def test_which_map_of_the_student_is_compared(compare: str, channels: int, adapt
 
 
 @pytest.mark.parametrize("selection", SELECTIONS)
-def test_the_log_says_how_many_regions_and_how_discrepant(selection: str) -> None:
+def test_the_log_says_how_many_proposals_and_how_discrepant(selection: str) -> None:
     student, teacher = noise(2, 5)
     student.proposed.valid[1, :3] = False
     diagnostics = output_of(student, teacher, selection=selection).diagnostics
-    # 10 and 7 regions, of which 6 and 4 are selected.
-    assert diagnostics["idadet/num_regions"] == 8.5
+    # 10 and 7 proposals, of which 6 and 4 are selected.
+    assert diagnostics["idadet/num_proposals"] == 8.5
     assert diagnostics["idadet/num_selected"] == (8.5 if selection == "all" else 5)
     mean, chosen = (diagnostics[f"idadet/{selection}_{x}"] for x in ("mean", "selected"))
     if selection == "all":

@@ -1,4 +1,4 @@
-"""Which regions are proposed, what they are scored by, and which are selected."""
+"""Which proposals are proposed, what they are scored by, and which are selected."""
 
 from __future__ import annotations
 
@@ -6,22 +6,21 @@ import dataclasses
 from typing import Any
 
 import pytest
-from helpers import tiny
-from helpers import tiny_ida
 import torch
+from helpers import tiny, tiny_ida
 from torch import Tensor
 from torchvision.ops import roi_align
 
-from distill.methods.ida_det.selector import RegionSelector, SelectedRegions
 from distill.methods.ida_det.discrepancy import proposal_discrepancy
-from distill.views.regions import RegionProposals
+from distill.methods.ida_det.selector import ProposalSelector, SelectedProposals
+from distill.views.proposals import Proposals
 
 SIZE = (64, 112)
 LEVELS = tiny_ida.levels_of(4, 8, 16)
 
 
 def shown(
-    student: RegionProposals, teacher: RegionProposals
+    student: Proposals, teacher: Proposals
 ) -> tuple[tiny_ida.Shown, tiny_ida.Shown, list[tuple[Tensor, Tensor]]]:
     """Both detectors' signals with maps of noise, and the maps by level."""
     images = len(student.boxes)
@@ -31,13 +30,13 @@ def shown(
 
 
 def select(
-    student: RegionProposals, teacher: RegionProposals, **fields: Any
-) -> tuple[SelectedRegions, list[tuple[Tensor, Tensor]]]:
+    student: Proposals, teacher: Proposals, **fields: Any
+) -> tuple[SelectedProposals, list[tuple[Tensor, Tensor]]]:
     mine, other, pairs = shown(student, teacher)
-    return RegionSelector(**fields).select(mine, other, pairs, LEVELS), pairs
+    return ProposalSelector(**fields).select(mine, other, pairs, LEVELS), pairs
 
 
-def boxes_of(selected: SelectedRegions) -> list[list[list[float]]]:
+def boxes_of(selected: SelectedProposals) -> list[list[list[float]]]:
     return [b[k].tolist() for b, k in zip(selected.boxes, selected.kept, strict=True)]
 
 
@@ -48,17 +47,17 @@ def square(at: float) -> list[float]:
 # ------------------------------------------------------------- proposing
 
 
-def test_the_regions_of_both_detectors_stand_in_one_table() -> None:
-    student = tiny_ida.regions_of([[square(0)], [square(20), square(40)]])
-    teacher = tiny_ida.regions_of([[square(60), square(80)], []])
+def test_the_proposals_of_both_detectors_stand_in_one_table() -> None:
+    student = tiny_ida.proposals_of([[square(0)], [square(20), square(40)]])
+    teacher = tiny_ida.proposals_of([[square(60), square(80)], []])
     selected, _ = select(student, teacher, selection="all")
     assert boxes_of(selected) == [[square(0), square(60), square(80)], [square(20), square(40)]]
-    assert selected.regions.valid.sum(1).tolist() == [3, 2]
+    assert selected.proposals.valid.sum(1).tolist() == [3, 2]
 
 
 def test_each_detector_has_its_own_quota_threshold_and_fallback() -> None:
-    student = tiny_ida.regions_of([[square(0), square(20), square(40)]], [[0.1, 0.3, 0.2]])
-    teacher = tiny_ida.regions_of([[square(60), square(80), square(90)]], [[0.9, 0.8, 0.95]])
+    student = tiny_ida.proposals_of([[square(0), square(20), square(40)]], [[0.1, 0.3, 0.2]])
+    teacher = tiny_ida.proposals_of([[square(60), square(80), square(90)]], [[0.9, 0.8, 0.95]])
 
     def proposed(**fields: Any) -> list[list[float]]:
         selected, _ = select(student, teacher, selection="all", **fields)
@@ -75,8 +74,8 @@ def test_each_detector_has_its_own_quota_threshold_and_fallback() -> None:
 
 def test_suppression_within_and_between_the_detectors() -> None:
     # The student's two overlap each other, and the teacher's one both.
-    student = tiny_ida.regions_of([[square(0), square(1)]], [[0.5, 0.6]])
-    teacher = tiny_ida.regions_of([[square(2), square(50)]], [[0.9, 0.2]])
+    student = tiny_ida.proposals_of([[square(0), square(1)]], [[0.5, 0.6]])
+    teacher = tiny_ida.proposals_of([[square(2), square(50)]], [[0.9, 0.2]])
     expected = {
         (): [square(1), square(0), square(2), square(50)],
         ("nms_threshold",): [square(1), square(2), square(50)],
@@ -108,10 +107,10 @@ def slow_discrepancy(
     "fields", [{}, {"resolution": 3}, {"temperature": 0.3}, {"resolution": 5, "temperature": 2.0}]
 )
 def test_the_discrepancy_is_the_mean_over_every_level(fields: dict) -> None:
-    regions = [tiny_ida.regions_at_random(2, 9, SIZE) for _ in range(2)]
-    selected, pairs = select(*regions, **fields)
+    proposals = [tiny_ida.proposals_at_random(2, 9, SIZE) for _ in range(2)]
+    selected, pairs = select(*proposals, **fields)
     chosen = {"resolution": 7, "temperature": 1.0, **fields}
-    by_level = slow_discrepancy(pairs, selected.regions.boxes, **chosen)
+    by_level = slow_discrepancy(pairs, selected.proposals.boxes, **chosen)
     expected = torch.stack(by_level).mean(0)
     torch.testing.assert_close(selected.scores, expected, rtol=1e-3, atol=1e-3)
     # The number is gamma's, the order the discrepancy's.
@@ -119,10 +118,10 @@ def test_the_discrepancy_is_the_mean_over_every_level(fields: dict) -> None:
     assert torch.equal(selected.index, expected.topk(11).indices)
 
 
-def test_assigned_regions_are_compared_on_their_own_level() -> None:
-    regions = [tiny_ida.regions_at_random(2, 9, SIZE) for _ in range(2)]
-    selected, pairs = select(*regions, pool_levels="assigned", canonical_box_size=60)
-    boxes = selected.regions.boxes
+def test_assigned_proposals_are_compared_on_their_own_level() -> None:
+    proposals = [tiny_ida.proposals_at_random(2, 9, SIZE) for _ in range(2)]
+    selected, pairs = select(*proposals, pool_levels="assigned", canonical_box_size=60)
+    boxes = selected.proposals.boxes
     side = (boxes[..., 2:] - boxes[..., :2]).prod(-1).sqrt()
     # 60 belongs on stride 16, 30 on stride 8.
     level = (side >= 30).long() + (side >= 60).long()
@@ -133,19 +132,19 @@ def test_assigned_regions_are_compared_on_their_own_level() -> None:
     torch.testing.assert_close(selected.scores, expected, rtol=5e-2, atol=5e-2)
 
 
-def test_without_a_level_of_their_own_regions_have_none() -> None:
-    regions = [tiny_ida.regions_at_random(1, 3, SIZE) for _ in range(2)]
-    selected, _ = select(*regions)
+def test_without_a_level_of_their_own_proposals_have_none() -> None:
+    proposals = [tiny_ida.proposals_at_random(1, 3, SIZE) for _ in range(2)]
+    selected, _ = select(*proposals)
     assert selected.level is None
-    finest = RegionSelector(pool_levels="finest")
+    finest = ProposalSelector(pool_levels="finest")
     assert finest.used_levels(LEVELS) == LEVELS[:1]
-    assert RegionSelector().used_levels(LEVELS) == LEVELS
+    assert ProposalSelector().used_levels(LEVELS) == LEVELS
 
 
 def test_a_place_where_the_maps_differ_is_found_on_maps_that_are_not_square() -> None:
     boxes = [[8.0, 8, 32, 24], [72, 8, 104, 24], [8, 40, 32, 56], [72, 40, 104, 56]]
-    student = tiny_ida.regions_of([boxes, boxes])
-    mine, other, pairs = shown(student, tiny_ida.regions_of([[], []]))
+    student = tiny_ida.proposals_of([boxes, boxes])
+    mine, other, pairs = shown(student, tiny_ida.proposals_of([[], []]))
     where = {0: (slice(8, 24), slice(72, 104)), 1: (slice(40, 56), slice(8, 32))}
     for level, (first, second) in zip(LEVELS, pairs, strict=True):
         second.copy_(first)
@@ -157,7 +156,7 @@ def test_a_place_where_the_maps_differ_is_found_on_maps_that_are_not_square() ->
             second[(image, slice(None), *patch)] = torch.randn_like(
                 second[(image, slice(None), *patch)]
             )
-    selected = RegionSelector(fraction=0.25).select(mine, other, pairs, LEVELS)
+    selected = ProposalSelector(fraction=0.25).select(mine, other, pairs, LEVELS)
     assert boxes_of(selected) == [[boxes[1]], [boxes[2]]]
 
 
@@ -165,25 +164,25 @@ def test_a_place_where_the_maps_differ_is_found_on_maps_that_are_not_square() ->
 
 
 def test_objectness_selects_the_most_probable_of_both() -> None:
-    student = tiny_ida.regions_of([[square(0), square(20)]], [[0.2, 0.7]])
-    teacher = tiny_ida.regions_of([[square(40), square(60), square(80)]], [[0.1, 0.9, 0.3]])
+    student = tiny_ida.proposals_of([[square(0), square(20)]], [[0.2, 0.7]])
+    teacher = tiny_ida.proposals_of([[square(40), square(60), square(80)]], [[0.1, 0.9, 0.3]])
     selected, _ = select(student, teacher, selection="objectness", fraction=0.5)
     assert boxes_of(selected) == [[square(60), square(20), square(80)]]
 
 
-def test_all_keeps_every_region_but_no_padding() -> None:
-    student = tiny_ida.regions_of([[square(0)], []])
-    teacher = tiny_ida.regions_of([[], [square(20), square(40)]])
+def test_all_keeps_every_proposal_but_no_padding() -> None:
+    student = tiny_ida.proposals_of([[square(0)], []])
+    teacher = tiny_ida.proposals_of([[], [square(20), square(40)]])
     selected, _ = select(student, teacher, selection="all", fraction=0.1)
     assert boxes_of(selected) == [[square(0)], [square(20), square(40)]]
 
 
 def test_chance_is_repeatable_under_a_seed_and_blind_to_objectness() -> None:
-    regions = [tiny_ida.regions_at_random(2, 40, SIZE) for _ in range(2)]
+    proposals = [tiny_ida.proposals_at_random(2, 40, SIZE) for _ in range(2)]
 
     def drawn(seed: int) -> set[tuple[int, int]]:
         torch.manual_seed(seed)
-        selected, _ = select(*regions, selection="random", fraction=0.25)
+        selected, _ = select(*proposals, selection="random", fraction=0.25)
         return {(i, j) for i, row in enumerate(selected.index.tolist()) for j in row}
 
     assert drawn(0) == drawn(0) != drawn(1)
@@ -192,27 +191,27 @@ def test_chance_is_repeatable_under_a_seed_and_blind_to_objectness() -> None:
 
 
 @pytest.mark.parametrize("selection", ["discrepancy", "random", "objectness"])
-def test_every_image_has_its_own_number_of_selected_regions(selection: str) -> None:
-    student = tiny_ida.regions_of([[square(i) for i in range(n)] for n in (7, 1, 0, 3)])
-    teacher = tiny_ida.regions_of([[square(50 + i) for i in range(n)] for n in (3, 0, 0, 5)])
+def test_every_image_has_its_own_number_of_selected_proposals(selection: str) -> None:
+    student = tiny_ida.proposals_of([[square(i) for i in range(n)] for n in (7, 1, 0, 3)])
+    teacher = tiny_ida.proposals_of([[square(50 + i) for i in range(n)] for n in (3, 0, 0, 5)])
     selected, _ = select(student, teacher, selection=selection, fraction=0.6)
-    # Of 10, 1, 0 and 8 regions.
+    # Of 10, 1, 0 and 8 proposals.
     assert selected.kept.sum(1).tolist() == [6, 1, 0, 5]
-    assert selected.regions.valid.gather(1, selected.index)[selected.kept].all()
+    assert selected.proposals.valid.gather(1, selected.index)[selected.kept].all()
     found = boxes_of(selected)
     assert len({tuple(x) for x in found[0]}) == 6 and found[1] == [square(0)]
 
 
-def test_fewer_regions_than_the_fraction_asks_for_still_give_one() -> None:
-    student = tiny_ida.regions_of([[square(0), square(20)], [square(5)]])
-    selected, _ = select(student, tiny_ida.regions_of([[], []]), fraction=0.1)
+def test_fewer_proposals_than_the_fraction_asks_for_still_give_one() -> None:
+    student = tiny_ida.proposals_of([[square(0), square(20)], [square(5)]])
+    selected, _ = select(student, tiny_ida.proposals_of([[], []]), fraction=0.1)
     assert selected.kept.sum(1).tolist() == [1, 1]
 
 
 @pytest.mark.parametrize("selection", ["discrepancy", "random", "objectness", "all"])
 @pytest.mark.parametrize("pool_levels", ["every", "assigned"])
-def test_without_any_region_nothing_is_selected(selection: str, pool_levels: str) -> None:
-    empty = tiny_ida.regions_of([[], []])
+def test_without_any_proposal_nothing_is_selected(selection: str, pool_levels: str) -> None:
+    empty = tiny_ida.proposals_of([[], []])
     selected, _ = select(
         empty, empty, selection=selection, pool_levels=pool_levels, joint_nms_threshold=0.5
     )
@@ -221,9 +220,9 @@ def test_without_any_region_nothing_is_selected(selection: str, pool_levels: str
 
 
 def test_the_means_leave_padding_out() -> None:
-    student = tiny_ida.regions_of([[square(0), square(20)], [square(0)]], [[0.2, 0.8], [0.6]])
+    student = tiny_ida.proposals_of([[square(0), square(20)], [square(0)]], [[0.2, 0.8], [0.6]])
     selected, _ = select(
-        student, tiny_ida.regions_of([[], []]), selection="objectness", fraction=0.5
+        student, tiny_ida.proposals_of([[], []]), selection="objectness", fraction=0.5
     )
     mean, chosen = selected.means()
     assert mean.item() == pytest.approx((0.2 + 0.8 + 0.6) / 3)
@@ -231,10 +230,10 @@ def test_the_means_leave_padding_out() -> None:
 
 
 def test_selecting_keeps_no_graph() -> None:
-    regions = [tiny_ida.regions_at_random(1, 5, SIZE) for _ in range(2)]
-    mine, other, pairs = shown(*regions)
+    proposals = [tiny_ida.proposals_at_random(1, 5, SIZE) for _ in range(2)]
+    mine, other, pairs = shown(*proposals)
     pairs = [(x.requires_grad_(), y) for x, y in pairs]
-    selected = RegionSelector().select(mine, other, pairs, LEVELS)
+    selected = ProposalSelector().select(mine, other, pairs, LEVELS)
     assert not selected.scores.requires_grad and not selected.boxes.requires_grad
 
 
@@ -264,8 +263,8 @@ def test_values_out_of_range_are_refused_with_their_key(
 ) -> None:
     cfg = tiny.rcnn_cfg(**{f"DISTILL__IDaDet__{field.upper()}": value})
     for build in (
-        lambda: RegionSelector(**{field: value}),
-        lambda: RegionSelector.from_config(cfg.DISTILL.IDaDet),
+        lambda: ProposalSelector(**{field: value}),
+        lambda: ProposalSelector.from_config(cfg.DISTILL.IDaDet),
     ):
         with pytest.raises(ValueError) as error:
             build()
@@ -274,11 +273,11 @@ def test_values_out_of_range_are_refused_with_their_key(
 
 
 def test_a_fraction_of_1_is_accepted() -> None:
-    assert RegionSelector(fraction=1.0).fraction == 1.0
+    assert ProposalSelector(fraction=1.0).fraction == 1.0
 
 
 def test_the_defaults_of_config_and_class_agree() -> None:
-    assert RegionSelector.from_config(tiny.rcnn_cfg().DISTILL.IDaDet) == RegionSelector()
+    assert ProposalSelector.from_config(tiny.rcnn_cfg().DISTILL.IDaDet) == ProposalSelector()
     changed = tiny.rcnn_cfg(DISTILL__IDaDet__TOPK=7, DISTILL__IDaDet__SELECTION="all")
-    expected = dataclasses.replace(RegionSelector(), topk=7, selection="all")
-    assert RegionSelector.from_config(changed.DISTILL.IDaDet) == expected
+    expected = dataclasses.replace(ProposalSelector(), topk=7, selection="all")
+    assert ProposalSelector.from_config(changed.DISTILL.IDaDet) == expected

@@ -4,8 +4,8 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from helpers import tiny
 from detectron2.config import CfgNode
+from helpers import tiny
 
 
 @pytest.fixture

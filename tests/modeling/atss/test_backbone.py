@@ -1,8 +1,8 @@
 from __future__ import annotations
 
-from helpers import tiny
 import torch
 from detectron2.modeling import build_backbone
+from helpers import tiny
 
 
 def test_the_two_coarsest_levels_are_made_of_p5() -> None:

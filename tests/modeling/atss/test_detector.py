@@ -4,13 +4,13 @@ import math
 
 import numpy as np
 import pytest
-from helpers import tiny
 import torch
 from detectron2.layers import ShapeSpec
 from detectron2.modeling import Backbone, build_model
 from detectron2.modeling.anchor_generator import DefaultAnchorGenerator
 from detectron2.structures import Boxes, ImageList, Instances
 from detectron2.utils.events import EventStorage
+from helpers import tiny
 
 from distill.modeling.atss import ATSS, ATSSHead
 

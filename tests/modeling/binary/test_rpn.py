@@ -13,8 +13,8 @@ from detectron2.modeling.proposal_generator.rpn import StandardRPNHead, build_rp
 from helpers.tiny import batch, build, changed, empty_batch, step, without_gradient
 from torch.nn import functional as F
 
-from distill.utils.checkpoint import SafeCheckpointer
 from distill.modeling.binary import BinaryConv2d, BinaryRPNHead
+from distill.utils.checkpoint import SafeCheckpointer
 
 REAL = {"MODEL__BINARY__WEIGHTS": False, "MODEL__BINARY__ACTIVATIONS": False}
 

@@ -4,16 +4,16 @@ import math
 
 import numpy as np
 import pytest
-from helpers import tiny
 import torch
 from detectron2.layers import ShapeSpec
 from detectron2.modeling import Backbone, build_model
 from detectron2.modeling.anchor_generator import DefaultAnchorGenerator
 from detectron2.structures import Boxes, ImageList, Instances
 from detectron2.utils.events import EventStorage
+from helpers import tiny
 
-from distill.views.dense import decode_boxes
 from distill.modeling.gfl import GFL, GFLHead
+from distill.views.dense import decode_boxes
 from distill.views.student import record_student
 
 LOG2, LOG3 = math.log(2), math.log(3)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from helpers import tiny
 import torch
 from detectron2.modeling import build_model
+from helpers import tiny
 from helpers.recipes import ROOT, load, load_at_random_weights
 
 from distill.views.dense_pairs import check_dense_pair

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 import torch
-
 from benchmark import PAIRS, build_step, peak_memory, summarize, time_rounds
 
 

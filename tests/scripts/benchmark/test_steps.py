@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from benchmark import PAIRS, Pair, Step, break_down, build_step
 from torch import Tensor, nn
 
-from benchmark import PAIRS, Pair, Step, break_down, build_step
-from distill.methods.ida_det.selector import RegionSelector
+from distill.methods.ida_det.selector import ProposalSelector
 
 
 @pytest.fixture(autouse=True)
@@ -127,7 +127,7 @@ def test_a_step_counts_the_regions_of_both_detectors() -> None:
     step = build_step("idadet", pair, "cpu")
     assert step.counts() == {}
     step()
-    assert step.counts() == {"idadet/num_regions": 20.0, "idadet/num_selected": 6.0}
+    assert step.counts() == {"idadet/num_proposals": 20.0, "idadet/num_selected": 6.0}
     hint = build("digits_idadet", "hint")
     hint()
     assert hint.counts() == {}
@@ -143,7 +143,7 @@ def test_a_step_counts_the_regions_of_both_detectors() -> None:
 def test_the_breakdown_names_its_parts_and_leaves_nothing_behind(
     name: str, variant: str, own: set[str]
 ) -> None:
-    select = RegionSelector.select
+    select = ProposalSelector.select
     step = build(name, variant)
     hooks = hooks_of(step)
     parts = break_down(step, rounds=1, device="cpu")
@@ -157,7 +157,7 @@ def test_the_breakdown_names_its_parts_and_leaves_nothing_behind(
     }
     assert all(seconds > 0 for seconds in parts.values())
     assert hooks_of(step) == hooks
-    assert RegionSelector.select is select
+    assert ProposalSelector.select is select
 
 
 def test_the_breakdown_counts_nothing_twice() -> None:

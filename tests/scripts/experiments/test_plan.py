@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 import yaml
-
 from experiments.plan import load_plan
 
 PLAN: dict[str, Any] = {

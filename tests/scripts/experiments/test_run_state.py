@@ -7,7 +7,6 @@ import json
 from pathlib import Path
 
 import pytest
-
 from experiments.plan import Job, Plan
 from experiments.run_state import (
     differences,

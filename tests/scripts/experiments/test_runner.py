@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pytest
 import yaml
-
-from distill.data.digits import SPLITS, prepare_split
 from experiments.plan import Plan, load_plan
 from experiments.run_state import read_results
 from experiments.runner import CONSOLE_FILE, RunFailed, run_jobs
+
+from distill.data.digits import SPLITS, prepare_split
 
 ROOT = Path(__file__).parents[2]
 TINY = {

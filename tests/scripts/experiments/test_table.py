@@ -6,7 +6,6 @@ import json
 from pathlib import Path
 
 import pytest
-
 from experiments.plan import Job, Plan
 from experiments.table import format_tables, mean_and_spread
 

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 from detectron2.config import CfgNode
-from PIL import Image
 from helpers.tiny import rcnn_cfg
+from PIL import Image
 
 _SPLITS = {"train": 4, "val": 2}
 _SHORT = {

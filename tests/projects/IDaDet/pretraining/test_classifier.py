@@ -10,7 +10,6 @@ import torch
 from detectron2.config import CfgNode
 from detectron2.modeling import build_backbone
 from detectron2.utils.events import EventStorage
-
 from pretraining.classifier import BackboneClassifier
 from pretraining.teacher import SoftLabelTeacher
 

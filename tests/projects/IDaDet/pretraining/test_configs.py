@@ -8,13 +8,13 @@ import pytest
 import torch
 from detectron2.config import CfgNode, get_cfg
 from detectron2.modeling import build_backbone
+from pretraining.classifier import BackboneClassifier
+from pretraining.digit_crops import CROP_SIZE
+from pretraining.steps import BACKBONE_FILE, step_configs
+from pretraining.teacher import without_teacher
 from torch import nn
 
 from distill import add_distill_config
-from pretraining.digit_crops import CROP_SIZE
-from pretraining.classifier import BackboneClassifier
-from pretraining.steps import BACKBONE_FILE, step_configs
-from pretraining.teacher import without_teacher
 
 ROOT = Path(__file__).parents[2]
 DETECTORS = {

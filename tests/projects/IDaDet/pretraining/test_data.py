@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-
 from pretraining.data import (
     ImageMapper,
     build_test_loader,

@@ -4,7 +4,6 @@ import math
 
 import pytest
 import torch
-
 from pretraining.losses import distribution_loss
 
 # Class scores of 1/4 and 3/4.

@@ -6,10 +6,10 @@ import pytest
 import torch
 from detectron2.config import CfgNode
 from helpers.tiny import build, changed
-
-from distill.utils.checkpoint import SafeCheckpointer
 from pretraining.steps import Pretraining, evaluate, step_configs
 from pretraining.trainer import ClassifierTrainer
+
+from distill.utils.checkpoint import SafeCheckpointer
 
 
 def _model(path: Path) -> dict[str, torch.Tensor]:

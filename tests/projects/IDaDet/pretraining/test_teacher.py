@@ -8,10 +8,9 @@ import torchvision
 import yaml
 from detectron2.config import CfgNode
 from helpers.tiny import changed
-from torchvision.transforms import v2
-
 from pretraining.classifier import BackboneClassifier
 from pretraining.teacher import SoftLabelTeacher
+from torchvision.transforms import v2
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ import json
 
 import pytest
 import torch
-
 from pretraining.steps import step_configs
 from pretraining.trainer import ClassifierTrainer
 

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers import tiny
 import torch
+from helpers import tiny
 
+from distill.build import build_teacher_config, load_teacher_weights
 from distill.utils.checkpoint import CheckpointError
 from distill.views.teacher import FrozenTeacher
-from distill.teacher_source import build_teacher_config, load_teacher_weights
 
 CONFIG, WEIGHTS = "DISTILL__TEACHER__CONFIG_FILE", "DISTILL__TEACHER__WEIGHTS"
 
@@ -25,7 +25,7 @@ def reference(tmp_path: Path) -> dict[str, Any]:
 
 
 def teacher_of(reference: dict[str, Any], **changes: Any) -> FrozenTeacher:
-    return FrozenTeacher.from_config(tiny.rcnn_cfg(**{**reference, **changes}))
+    return build_teacher(tiny.rcnn_cfg(**{**reference, **changes}))
 
 
 def one_sentence(text: str) -> bool:

@@ -1,4 +1,4 @@
-"""Region proposals of any detector: padded, decoded, and clipped to each image."""
+"""Proposals of any detector: padded, decoded, and clipped to each image."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ import math
 from collections.abc import Sequence
 
 import pytest
-from helpers import tiny
 import torch
 from detectron2.structures import Boxes, Instances
+from helpers import tiny
 from torch import Tensor, nn
 
-from distill.views.regions import RegionProposals, anchor_levels, dense_regions
+from distill.views.proposals import Proposals, anchor_levels, dense_proposals
 
 # Unequal, and neither square nor multiples of the padding.
 SIZES = [(50, 90), (64, 40)]
@@ -29,36 +29,36 @@ def instances(boxes: Sequence[Sequence[float]], logits: Sequence[float]) -> Inst
 
 
 def test_proposals_of_an_rpn_are_padded_to_the_fullest_image() -> None:
-    regions = RegionProposals.from_instances(
+    proposals = Proposals.from_instances(
         [
             instances([[1, 2, 3, 4]], [0.0]),
             instances([[5, 6, 7, 8], [0, 0, 9, 9]], [2.0, -1.0]),
             instances([], []),
         ]
     )
-    assert regions.valid.tolist() == [[True, False], [True, True], [False, False]]
-    assert regions.boxes.tolist() == [
+    assert proposals.valid.tolist() == [[True, False], [True, True], [False, False]]
+    assert proposals.boxes.tolist() == [
         [[1, 2, 3, 4], [0, 0, 0, 0]],
         [[5, 6, 7, 8], [0, 0, 9, 9]],
         [[0, 0, 0, 0], [0, 0, 0, 0]],
     ]
     sigmoid = [[0.5, 0.0], [1 / (1 + math.exp(-2)), 1 / (1 + math.exp(1))], [0.0, 0.0]]
-    torch.testing.assert_close(regions.objectness, torch.tensor(sigmoid))
+    torch.testing.assert_close(proposals.objectness, torch.tensor(sigmoid))
 
 
 def test_a_batch_without_proposals_is_empty() -> None:
-    regions = RegionProposals.from_instances([instances([], []), instances([], [])])
-    assert regions.boxes.shape == (2, 0, 4)
-    assert regions.objectness.shape == regions.valid.shape == (2, 0)
+    proposals = Proposals.from_instances([instances([], []), instances([], [])])
+    assert proposals.boxes.shape == (2, 0, 4)
+    assert proposals.objectness.shape == proposals.valid.shape == (2, 0)
 
 
 def test_proposals_are_float32_and_constants() -> None:
     found = instances([[1, 2, 3, 4]], [0.0])
     found.proposal_boxes.tensor = found.proposal_boxes.tensor.bfloat16().requires_grad_()
     found.objectness_logits = found.objectness_logits.bfloat16().requires_grad_()
-    regions = RegionProposals.from_instances([found])
-    assert regions.boxes.dtype == regions.objectness.dtype == torch.float32
-    assert not regions.boxes.requires_grad and not regions.objectness.requires_grad
+    proposals = Proposals.from_instances([found])
+    assert proposals.boxes.dtype == proposals.objectness.dtype == torch.float32
+    assert not proposals.boxes.requires_grad and not proposals.objectness.requires_grad
 
 
 # ------------------------------------------------------------- dense heads
@@ -124,17 +124,17 @@ EVERY = pytest.mark.parametrize("name", DENSE)
 def test_the_best_boxes_are_those_found_one_anchor_at_a_time(name: str, topk: int) -> None:
     model = DENSE[name]()
     features, outputs = head_outputs(model)
-    regions = dense_regions(model, features, outputs, SIZES, topk)
+    proposals = dense_proposals(model, features, outputs, SIZES, topk)
     total = sum(len(x) for x in anchor_levels(model, features).values())
-    assert regions.boxes.shape == (2, min(topk, total), 4)
-    assert regions.valid.all() and regions.valid.shape == regions.objectness.shape
+    assert proposals.boxes.shape == (2, min(topk, total), 4)
+    assert proposals.valid.all() and proposals.valid.shape == proposals.objectness.shape
     for image in range(2):
         expected = slowly(model, outputs, image)[:topk]
         scores = torch.tensor([score for score, _ in expected])
-        torch.testing.assert_close(regions.objectness[image], scores)
+        torch.testing.assert_close(proposals.objectness[image], scores)
         if topk < total:  # Ties are rare among the first few.
             boxes = torch.tensor([box for _, box in expected])
-            torch.testing.assert_close(regions.boxes[image], boxes, rtol=1e-4, atol=1e-3)
+            torch.testing.assert_close(proposals.boxes[image], boxes, rtol=1e-4, atol=1e-3)
 
 
 @EVERY
@@ -144,8 +144,8 @@ def test_boxes_stay_within_their_own_image_and_not_the_padded_batch(name: str) -
     # Every box is far larger than its image, around its own place.
     far = torch.tensor([0.0, 0, 4, 4] if name == "retinanet" else [99.0] * 4)
     outputs[1] = [far.repeat(x.shape[1] // 4)[:, None, None].expand_as(x) for x in outputs[1]]
-    regions = dense_regions(model, features, outputs, SIZES, 5)
-    for boxes, (height, width) in zip(regions.boxes, SIZES, strict=True):
+    proposals = dense_proposals(model, features, outputs, SIZES, 5)
+    for boxes, (height, width) in zip(proposals.boxes, SIZES, strict=True):
         assert boxes[..., 0::2].amax() == width and boxes[..., 1::2].amax() == height
         assert boxes.amin() >= 0
 
@@ -154,11 +154,11 @@ def test_boxes_stay_within_their_own_image_and_not_the_padded_batch(name: str) -
 def test_objectness_does_not_ask_which_class(name: str) -> None:
     model = DENSE[name]()
     features, outputs = head_outputs(model)
-    expected = dense_regions(model, features, outputs, SIZES, 9)
+    expected = dense_proposals(model, features, outputs, SIZES, 9)
     outputs[0] = [
         x.unflatten(1, (-1, tiny.NUM_CLASSES)).roll(1, 2).flatten(1, 2) for x in outputs[0]
     ]
-    found = dense_regions(model, features, outputs, SIZES, 9)
+    found = dense_proposals(model, features, outputs, SIZES, 9)
     assert torch.equal(found.boxes, expected.boxes)
     assert torch.equal(found.objectness, expected.objectness)
 
@@ -168,7 +168,7 @@ def test_a_detector_may_say_what_objectness_is() -> None:
     features, outputs = head_outputs(model)
     # Softmax over the classes, the last of which is the background.
     model.objectness = lambda logits: [1 - x.softmax(-1)[..., -1] for x in logits]
-    found = dense_regions(model, features, outputs, SIZES, 1)
+    found = dense_proposals(model, features, outputs, SIZES, 1)
     best = max(
         1 - x[0].view(-1, tiny.NUM_CLASSES, *x.shape[-2:]).softmax(1)[:, -1].min().item()
         for x in outputs[0]
@@ -177,11 +177,11 @@ def test_a_detector_may_say_what_objectness_is() -> None:
 
 
 @EVERY
-def test_dense_regions_are_float32_constants_whatever_the_heads_type(name: str) -> None:
+def test_dense_proposals_are_float32_constants_whatever_the_heads_type(name: str) -> None:
     model = DENSE[name]()
     features, outputs = head_outputs(model)
     outputs = [[x.bfloat16().requires_grad_() for x in levels] for levels in outputs]
-    found = dense_regions(model, features, outputs, SIZES, 4)
+    found = dense_proposals(model, features, outputs, SIZES, 4)
     assert found.boxes.dtype == found.objectness.dtype == torch.float32
     assert not found.boxes.requires_grad and not found.objectness.requires_grad
 

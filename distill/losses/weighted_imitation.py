@@ -1,4 +1,4 @@
-"""Imitation of the teacher's features in selected regions.
+"""Imitation of the teacher's features in selected proposals.
 
 Source: information-discrepancy-aware distillation (IDa-Det), arXiv 2210.03477. The entropy loss is
 the usable form of what is printed there: the squared distance in place of the unsquared one, and

@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from helpers import tiny
 import torch
 from detectron2.modeling import StandardROIHeads
 from detectron2.structures import Boxes, pairwise_iou
 from detectron2.utils.events import EventStorage
+from helpers import tiny
 from torch import nn
 
-from distill.views.roi import SharedProposals, share_proposals
+from distill.views.sharing import SharedProposals, share_proposals
 from distill.views.student import StudentSignals, record_student
 from distill.views.teacher import FrozenTeacher, TeacherSignals
 
@@ -115,7 +115,7 @@ def test_boxes_are_those_that_were_pooled_where_training_replaces_them() -> None
 
 def test_the_teachers_proposals_are_labeled_by_the_students_rules() -> None:
     regions, seen, teacher = shared("teacher")
-    for index, (x, proposals) in enumerate(zip(tiny.batch(), teacher.proposals, strict=True)):
+    for index, (x, proposals) in enumerate(zip(tiny.batch(), teacher.rpn_proposals, strict=True)):
         mine = regions.image_index == index
         candidates = torch.cat([proposals.proposal_boxes.tensor, x["instances"].gt_boxes.tensor])
         boxes = regions.boxes[mine]

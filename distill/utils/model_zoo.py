@@ -1,0 +1,53 @@
+"""References to Detectron2's model zoo: model_zoo://<config path>."""
+
+from __future__ import annotations
+
+from detectron2 import model_zoo
+
+__all__ = ["is_in_zoo", "zoo_checkpoint", "zoo_config"]
+
+_PREFIX = "model_zoo://"
+
+
+def is_in_zoo(reference: str) -> bool:
+    """Whether a reference is model_zoo://<config path>."""
+    return reference.startswith(_PREFIX)
+
+
+def zoo_config(reference: str, key: str) -> str:
+    """The config file that a reference stands for.
+
+    Args:
+        reference: model_zoo://<config path>.
+        key: the config key or option that it comes from, for messages.
+
+    Raises:
+        FileNotFoundError: one sentence, if the zoo has no such config.
+    """
+    try:
+        return model_zoo.get_config_file(reference[len(_PREFIX) :])
+    except RuntimeError as error:
+        raise FileNotFoundError(_unknown(reference, key)) from error
+
+
+def zoo_checkpoint(reference: str, key: str) -> str:
+    """The URL of the weights that a reference stands for.
+
+    Args:
+        reference: see :func:`zoo_config`.
+        key: see there.
+
+    Raises:
+        FileNotFoundError: one sentence, if the zoo has no such weights.
+    """
+    try:
+        return model_zoo.get_checkpoint_url(reference[len(_PREFIX) :])
+    except RuntimeError as error:
+        raise FileNotFoundError(_unknown(reference, key)) from error
+
+
+def _unknown(reference: str, key: str) -> str:
+    return (
+        f'{key}: the model zoo of Detectron2 has no "{reference[len(_PREFIX) :]}"; look the name '
+        "up in its list"
+    )

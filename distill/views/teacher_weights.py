@@ -1,0 +1,86 @@
+"""A teacher's weights: found, loaded, and refused unless they cover it."""
+
+from __future__ import annotations
+
+import logging
+
+from detectron2.utils.file_io import PathManager
+from torch import nn
+
+from distill.utils.checkpoint import SafeCheckpointer
+from distill.utils.model_zoo import is_in_zoo, zoo_checkpoint
+
+__all__ = ["CONFIG_KEY", "WEIGHTS_KEY", "load_covering_weights", "local_weights"]
+
+CONFIG_KEY = "DISTILL.TEACHER.CONFIG_FILE"
+WEIGHTS_KEY = "DISTILL.TEACHER.WEIGHTS"
+
+
+def load_covering_weights(
+    model: nn.Module,
+    reference: str,
+    *,
+    allow_partial: bool | None = None,
+    key: str = WEIGHTS_KEY,
+    config_key: str = CONFIG_KEY,
+) -> None:
+    """Loads weights into a teacher and refuses what does not cover it.
+
+    Args:
+        model: the teacher, at its random initialization.
+        reference: a path, a URL, or model_zoo://<config path>.
+        allow_partial: DISTILL.TEACHER.ALLOW_PARTIAL, with which only part of the teacher may be
+            covered; None where there is no such key.
+        key: the config key or option that the weights come from, for messages.
+        config_key: that of the teacher's config.
+
+    Raises:
+        ValueError: one sentence, if they do not cover the model.
+        FileNotFoundError: if the file does not exist or cannot be fetched.
+    """
+    checkpointer = SafeCheckpointer(model)
+    checkpointer.load(local_weights(reference, key))
+    lost = checkpointer.incompatible.missing_keys
+    lost = lost + [name for name, _, _ in checkpointer.incompatible.incorrect_shapes]
+    # The counters exist in some releases only and do not change what the network computes.
+    keys = [name for name in model.state_dict() if not name.endswith("num_batches_tracked")]
+    lost = sorted(set(lost) & set(keys))
+    coverage = 100.0 * (len(keys) - len(lost)) / len(keys)
+    message = f"{reference} covers {coverage:.1f} % of the teacher's {len(keys)} keys"
+    if not lost:
+        logging.getLogger(__name__).info("Teacher: %s.", message)
+    elif allow_partial and coverage > 0:
+        logging.getLogger(__name__).warning("Teacher: %s; lacking: %s.", message, ", ".join(lost))
+    else:
+        way_out = "" if allow_partial is None else ", or set DISTILL.TEACHER.ALLOW_PARTIAL True"
+        raise ValueError(
+            f"{key}: {message} (lacking or of another shape: {', '.join(lost[:3])}"
+            f"{', ...' if len(lost) > 3 else ''}); check that weights and {config_key} belong "
+            f"together{way_out}"
+        )
+
+
+def local_weights(reference: str, key: str = WEIGHTS_KEY) -> str:
+    """A local file with the weights of a teacher.
+
+    Args:
+        reference: a path, a URL, or model_zoo://<config path>.
+        key: the config key or option that it comes from, for messages.
+
+    Raises:
+        FileNotFoundError: if there is no such file or it cannot be fetched.
+    """
+    url = zoo_checkpoint(reference, key) if is_in_zoo(reference) else reference
+    try:
+        path = PathManager.get_local_path(url)
+    except OSError as error:
+        raise FileNotFoundError(
+            f"{key}: {url} could not be downloaded ({error}); download it elsewhere and set "
+            f"{key} to the file"
+        ) from error
+    if not PathManager.isfile(path):
+        raise FileNotFoundError(
+            f"{key}: there is no file {reference} (paths are relative to the working directory); "
+            f"train the teacher first, or set {key}"
+        )
+    return path
