@@ -23,7 +23,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from distill.utils.checkpoint import CheckpointError, atomic_write
+from distill.utils.checkpoint import CheckpointError
+from distill.utils.files import atomic_write
 
 __all__ = ["SUFFIX", "PackedHeader", "read_packed", "write_packed"]
 

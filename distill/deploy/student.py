@@ -15,7 +15,8 @@ from distill.config import student_config
 from distill.deploy.packed_file import SUFFIX, PackedHeader, write_packed
 from distill.deploy.packed_layers import binary_layers, check_two_values, packed_state
 from distill.modeling.binary import BinaryConv2d
-from distill.utils.checkpoint import SafeCheckpointer, atomic_write
+from distill.utils.checkpoint import SafeCheckpointer
+from distill.utils.files import atomic_write
 from distill.utils.version import VERSION
 from distill.views.classes import class_names, num_classes
 

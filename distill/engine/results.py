@@ -11,7 +11,7 @@ from typing import Any
 from detectron2.engine import HookBase
 from detectron2.utils import comm
 
-from distill.utils.checkpoint import atomic_write
+from distill.utils.files import write_json
 
 __all__ = ["RESULTS_FILE", "RunResults", "TrainingClock", "summarize_boxes"]
 
@@ -91,8 +91,7 @@ class RunResults(HookBase):
         }
         if len(datasets) > 1:
             results["datasets"] = by_dataset
-        text = json.dumps(results, indent=2) + "\n"
-        atomic_write(self._path, lambda stream: stream.write(text.encode()))
+        write_json(self._path, results)
 
     @property
     def _path(self) -> Path:

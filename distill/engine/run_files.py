@@ -10,7 +10,7 @@ from pathlib import Path
 
 from detectron2.utils.collect_env import collect_env_info
 
-from distill.utils.checkpoint import remove_stale_files
+from distill.utils.files import remove_stale_files
 
 __all__ = ["git_revision", "start_run_files", "write_environment"]
 

@@ -14,7 +14,7 @@ from detectron2.config import CfgNode
 from detectron2.utils import comm
 
 from distill.engine.results import RESULTS_FILE
-from distill.utils.checkpoint import atomic_write
+from distill.utils.files import atomic_write, write_json
 from distill.utils.config_keys import defines_keys
 
 __all__ = ["STAGES", "run_stages", "stage_configs"]
@@ -165,5 +165,4 @@ def _finish(output: Path) -> None:
         key: sum(part[key] for part in parts.values()) for key in ("iterations", "train_seconds")
     }
     results = {**parts[STAGES[-1]], **summed, "stages": parts}
-    text = json.dumps(results, indent=2) + "\n"
-    atomic_write(output / RESULTS_FILE, lambda stream: stream.write(text.encode()))
+    write_json(output / RESULTS_FILE, results)

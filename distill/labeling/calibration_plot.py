@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 
 from distill.labeling.calibration import Calibration
 from distill.labeling.score_curve import Curve
-from distill.utils.checkpoint import atomic_write
+from distill.utils.files import atomic_write
 
 __all__ = ["plot_calibration"]
 

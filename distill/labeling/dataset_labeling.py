@@ -24,7 +24,7 @@ from distill.data.registration import file_stem
 from distill.data.unlabeled_config import SCORE_FLOOR
 from distill.engine.teacher_evaluation import TeacherInStudentClasses
 from distill.labeling.cache import load_pseudo_labels, save_pseudo_labels
-from distill.utils.checkpoint import file_digest
+from distill.utils.files import file_digest
 from distill.utils.seeding import seeded
 from distill.views.classes import class_names, num_classes
 from distill.views.teacher import FrozenTeacher

@@ -22,7 +22,7 @@ from distill.labeling.images import ImageListing, MappedImages, printable
 from distill.labeling.job import LabelingJob
 from distill.labeling.result import describe_quality, describe_result, write_result
 from distill.labeling.shards import FolderLock, ShardIndex, ShardWriter
-from distill.utils.checkpoint import remove_stale_files
+from distill.utils.files import remove_stale_files
 
 __all__ = ["generate", "label_images"]
 

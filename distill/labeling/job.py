@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from collections.abc import Sequence
@@ -16,7 +15,7 @@ from distill.data.pseudo.thresholds import Thresholds
 from distill.labeling.detector import Detector, build_detector, detector_config
 from distill.labeling.evaluation_sets import refuse_evaluation_images
 from distill.labeling.images import ImageListing
-from distill.utils.checkpoint import atomic_write, file_digest
+from distill.utils.files import file_digest, json_digest, write_json
 from distill.views.classes import class_names
 from distill.views.teacher_weights import local_weights
 
@@ -158,8 +157,7 @@ class LabelingJob:
             OSError: if it can't be written.
         """
         if not self._compare():
-            text = json.dumps(self.settings(), indent=2, ensure_ascii=False) + "\n"
-            atomic_write(self._note, lambda stream: stream.write(text.encode()))
+            write_json(self._note, self.settings())
 
     @property
     def _note(self) -> Path:
@@ -268,7 +266,7 @@ def _config_digest(cfg: CfgNode) -> str:
     cfg.defrost()
     cfg.MODEL.DEVICE = cfg.MODEL.WEIGHTS = ""
     parts = [cfg.MODEL.dump(), cfg.INPUT.dump(), cfg.TEST.AUG.dump(), cfg.TEST.DETECTIONS_PER_IMAGE]
-    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+    return json_digest(parts)
 
 
 def _plain(thresholds: Thresholds | None) -> dict[str, Any]:

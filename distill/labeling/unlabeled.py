@@ -18,7 +18,7 @@ from distill.data.unlabeled_config import check_unlabeled_config
 from distill.labeling.dataset_labeling import LabeledDataset, label_datasets
 from distill.labeling.quality import precision_recall
 from distill.labeling.truth import true_annotations
-from distill.utils.checkpoint import atomic_write
+from distill.utils.files import atomic_write
 from distill.views.classes import class_names
 
 __all__ = ["unlabeled_records"]

@@ -11,7 +11,7 @@ from distill.data.pseudo.file import PseudoFile
 from distill.data.pseudo.labels import PseudoLabels
 from distill.labeling.view_images import image_source, page_images
 from distill.labeling.view_summary import summary
-from distill.utils.checkpoint import atomic_write
+from distill.utils.files import atomic_write
 from distill.utils.page import render_page
 
 __all__ = ["View", "write_view"]

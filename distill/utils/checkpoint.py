@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import pickle
 import re
 import urllib.error
 from collections import OrderedDict
-from collections.abc import Callable
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 from urllib.parse import parse_qs
 
 import numpy as np
@@ -18,15 +16,10 @@ import torch
 from detectron2.checkpoint import DetectionCheckpointer
 from torch import nn
 
-__all__ = [
-    "CheckpointError",
-    "SafeCheckpointer",
-    "atomic_write",
-    "file_digest",
-    "remove_stale_files",
-]
+from distill.utils.files import atomic_write, first_line
 
-_STALE_PATTERN = ".*.unfinished"
+__all__ = ["CheckpointError", "SafeCheckpointer"]
+
 _LAST = "last_checkpoint"
 _DAMAGED = "{} is damaged or is not a checkpoint ({}): copy or download it again."
 
@@ -160,54 +153,16 @@ class SafeCheckpointer(DetectionCheckpointer):
         return self.incompatible
 
 
-def file_digest(path: str | Path) -> str:
-    """SHA-256 of a file's bytes, in hexadecimal; the file need not fit into memory."""
-    digest = hashlib.sha256()
-    with open(path, "rb") as stream:
-        while block := stream.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
-
-
-def atomic_write(path: Path, write: Callable[[IO[bytes]], Any]) -> None:
-    """Replaces a file by what ``write`` puts into a stream, or leaves it untouched.
-
-    Raises:
-        OSError: if writing fails; the unfinished file is removed.
-    """
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}.unfinished")
-    try:
-        with open(unfinished, "wb") as stream:
-            write(stream)
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.replace(unfinished, path)
-    except (OSError, RuntimeError) as error:
-        # torch.save reports a full disk as RuntimeError.
-        raise OSError(
-            f"{path} could not be written ({_first_line(error)}) and is as it was before: free "
-            "disk space or choose another OUTPUT_DIR, then continue with --resume."
-        ) from error
-    finally:
-        unfinished.unlink(missing_ok=True)
-
-
-def remove_stale_files(folder: Path) -> None:
-    """Removes what writers that were killed left behind in a folder."""
-    for unfinished in folder.glob(_STALE_PATTERN):
-        unfinished.unlink(missing_ok=True)
-
-
 def _load_torch(filename: str) -> dict[str, Any]:
     try:
         data = torch.load(filename, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         refused = re.search(r"GLOBAL (\S+)", str(error))
         if refused is None:
-            raise CheckpointError(_DAMAGED.format(filename, _first_line(error))) from error
+            raise CheckpointError(_DAMAGED.format(filename, first_line(error))) from error
         raise CheckpointError(_refusal(filename, refused[1])) from error
     except (RuntimeError, EOFError, KeyError, ValueError, IndexError) as error:
-        raise CheckpointError(_DAMAGED.format(filename, _first_line(error))) from error
+        raise CheckpointError(_DAMAGED.format(filename, first_line(error))) from error
     if not isinstance(data, dict):
         raise CheckpointError(_DAMAGED.format(filename, f"it holds a {type(data).__name__}"))
     return data
@@ -220,7 +175,7 @@ def _load_pickle(filename: str) -> dict[str, Any]:
     except _RefusedGlobal as error:
         raise CheckpointError(_refusal(filename, str(error))) from error
     except Exception as error:  # pickle raises almost anything on damaged input
-        raise CheckpointError(_DAMAGED.format(filename, _first_line(error))) from error
+        raise CheckpointError(_DAMAGED.format(filename, first_line(error))) from error
     if not isinstance(data, dict):
         raise CheckpointError(_DAMAGED.format(filename, f"it holds a {type(data).__name__}"))
     return data
@@ -267,7 +222,3 @@ def _plain(value: Any, where: str) -> Any:
         f"{where} holds a {type(value).__name__}, which a checkpoint can't: let state_dict() "
         "return tensors and plain Python values."
     )
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")

@@ -1,42 +1,16 @@
-"""One self-contained HTML page of an experiment: nothing is loaded from elsewhere."""
+"""HTML pages in one file: nothing is loaded from elsewhere."""
 
 from __future__ import annotations
 
 import base64
 import io
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from experiments.detections import Picture
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from PIL import Image
 
-__all__ = ["Example", "image_uri", "render_page", "svg_uri"]
-
-
-@dataclass
-class Example:
-    """A row of pictures of one image.
-
-    Attributes:
-        uri: the image as a data URI.
-        width: its width in pixels.
-        height: its height in pixels.
-        pictures: title -> what is drawn on it.
-    """
-
-    uri: str
-    width: int
-    height: int
-    pictures: dict[str, Picture]
-
-    @classmethod
-    def of_file(cls, path: str | Path, pictures: dict[str, Picture]) -> Example:
-        """Reads the image file."""
-        with Image.open(path) as image:
-            rgb = image.convert("RGB")
-        return cls(image_uri(rgb), rgb.width, rgb.height, pictures)
+__all__ = ["image_uri", "render_page", "svg_uri"]
 
 
 def image_uri(image: Image.Image) -> str:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from PIL import Image
+
 from distill.data.builtin import check_datasets
-from distill.utils.checkpoint import atomic_write
-from distill.utils.page import Example, render_page, svg_uri
+from distill.utils.files import atomic_write, write_json
+from distill.utils.page import image_uri, render_page, svg_uri
 from experiments.curves import (
     draw_detection_loss,
     draw_metrics,
@@ -38,6 +40,30 @@ _EXAMPLES = 8
 _THRESHOLD = 0.5
 
 
+@dataclass
+class Example:
+    """A row of pictures of one image.
+
+    Attributes:
+        uri: the image as a data URI.
+        width: its width in pixels.
+        height: its height in pixels.
+        pictures: title -> what is drawn on it.
+    """
+
+    uri: str
+    width: int
+    height: int
+    pictures: dict[str, Picture]
+
+    @classmethod
+    def of_file(cls, path: str | Path, pictures: dict[str, Picture]) -> Example:
+        """Reads the image file."""
+        with Image.open(path) as image:
+            rgb = image.convert("RGB")
+        return cls(image_uri(rgb), rgb.width, rgb.height, pictures)
+
+
 def write_report(plan: Plan, template: Path) -> Path:
     """Writes results.json and index.html into the plan's output.
 
@@ -51,7 +77,7 @@ def write_report(plan: Plan, template: Path) -> Path:
     jobs = {job.name: job for job in plan.jobs.values()}
     results = {name: read_results(jobs[name]) for name in _TITLES}
     rows = [{"name": n, **{key: r[key] for key in _FIELDS}} for n, r in results.items()]
-    _write(plan.output / "results.json", json.dumps(rows, indent=2) + "\n")
+    write_json(plan.output / "results.json", rows)
 
     seconds = {name: r["train_seconds"] for name, r in results.items()}
     page = plan.output / "index.html"

@@ -15,7 +15,7 @@ from distill.config import add_distill_config
 from distill.engine.results import RESULTS_FILE
 from distill.engine.setup import build_config, training_parser
 from distill.engine.stages import STAGES, stage_configs
-from distill.utils.checkpoint import file_digest
+from distill.utils.files import file_digest
 from experiments.plan import Job, Plan
 
 __all__ = [

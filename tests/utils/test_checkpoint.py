@@ -13,12 +13,7 @@ import torch
 from detectron2.checkpoint import DetectionCheckpointer
 from torch import nn
 
-from distill.utils.checkpoint import (
-    CheckpointError,
-    SafeCheckpointer,
-    file_digest,
-    remove_stale_files,
-)
+from distill.utils.checkpoint import CheckpointError, SafeCheckpointer
 
 
 class _Bomb:
@@ -190,21 +185,6 @@ def test_a_full_disk_leaves_the_old_checkpoint(tmp_path):
     assert not checkpointer.incompatible.missing_keys
 
 
-def test_leftovers_of_killed_writers_are_removed_and_nothing_else(tmp_path):
-    names = [".model_0000001.pth.12.unfinished", ".last_checkpoint.12.unfinished"]
-    for name in [*names, "model_0000000.pth", ".hidden"]:
-        (tmp_path / name).write_bytes(b"x")
-    remove_stale_files(tmp_path)
-    assert sorted(path.name for path in tmp_path.iterdir()) == [".hidden", "model_0000000.pth"]
-
-
 def test_a_checkpointer_that_does_not_write_leaves_no_file(model, tmp_path):
     SafeCheckpointer(model, str(tmp_path), save_to_disk=False).save("a")
     assert not list(tmp_path.iterdir())
-
-
-def test_a_file_s_digest_is_the_sha256_of_its_bytes(tmp_path):
-    (tmp_path / "abc").write_bytes(b"abc")
-    # FIPS 180-2, appendix B.1.
-    expected = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
-    assert file_digest(tmp_path / "abc") == expected

@@ -13,7 +13,7 @@ from typing import IO, Any
 import numpy as np
 
 from distill.data.pseudo.labels import PseudoLabels
-from distill.utils.checkpoint import atomic_write
+from distill.utils.files import atomic_write
 
 __all__ = ["HUMAN", "PseudoFile", "annotation", "annotations", "write_pseudo_file"]
 

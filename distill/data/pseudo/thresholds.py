@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from distill.utils.checkpoint import atomic_write
+from distill.utils.files import write_json
 
 __all__ = ["Thresholds"]
 
@@ -43,8 +43,7 @@ class Thresholds:
         path = Path(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         content = {"info": info or {}, "default": self.default, "classes": self.classes}
-        text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
-        atomic_write(path, lambda stream: stream.write(text.encode()))
+        write_json(path, content)
 
     @classmethod
     def load(cls, path: str | Path) -> Thresholds:

@@ -13,7 +13,8 @@ from detectron2.utils import comm
 from torch import nn
 
 from distill.engine.hooks import plain_weights
-from distill.utils.checkpoint import SafeCheckpointer, atomic_write
+from distill.utils.checkpoint import SafeCheckpointer
+from distill.utils.files import atomic_write
 from pretraining.classifier import BackboneClassifier
 from pretraining.teacher import without_teacher
 from pretraining.trainer import ClassifierTrainer

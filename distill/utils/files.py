@@ -1,0 +1,79 @@
+"""Files that appear whole or not at all, the one format of JSON files, and digests."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import IO, Any
+
+__all__ = [
+    "atomic_write",
+    "file_digest",
+    "first_line",
+    "json_digest",
+    "remove_stale_files",
+    "write_json",
+]
+
+_STALE_PATTERN = ".*.unfinished"
+
+
+def atomic_write(path: Path, write: Callable[[IO[bytes]], Any]) -> None:
+    """Replaces a file by what ``write`` puts into a stream, or leaves it untouched.
+
+    Raises:
+        OSError: if writing fails; the unfinished file is removed.
+    """
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}.unfinished")
+    try:
+        with open(unfinished, "wb") as stream:
+            write(stream)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(unfinished, path)
+    except (OSError, RuntimeError) as error:
+        # torch.save reports a full disk as RuntimeError.
+        raise OSError(
+            f"{path} could not be written ({first_line(error)}) and is as it was before: free "
+            "disk space or choose another OUTPUT_DIR, then continue with --resume."
+        ) from error
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Replaces a file by plain values as indented JSON, whole or not at all.
+
+    Raises:
+        OSError: if it can't be written.
+    """
+    text = json.dumps(value, indent=2, ensure_ascii=False) + "\n"
+    atomic_write(path, lambda stream: stream.write(text.encode()))
+
+
+def remove_stale_files(folder: Path) -> None:
+    """Removes what writers that were killed left behind in a folder."""
+    for unfinished in folder.glob(_STALE_PATTERN):
+        unfinished.unlink(missing_ok=True)
+
+
+def file_digest(path: str | Path) -> str:
+    """SHA-256 of a file's bytes, in hexadecimal; the file need not fit into memory."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as stream:
+        while block := stream.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def json_digest(value: Any) -> str:
+    """SHA-256 of plain values, in hexadecimal; the order of a dict's keys plays no part."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of an error's text without its full stop, or the name of its type."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")

@@ -1,0 +1,58 @@
+"""Files appear whole or not at all; digests are of what is in them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import IO
+
+import pytest
+
+from distill.utils.files import (
+    atomic_write,
+    file_digest,
+    json_digest,
+    remove_stale_files,
+    write_json,
+)
+
+
+def test_a_writer_that_fails_leaves_the_old_file_and_says_what_to_do(tmp_path: Path) -> None:
+    path = tmp_path / "a.bin"
+    atomic_write(path, lambda stream: stream.write(b"old"))
+
+    def fail(stream: IO[bytes]) -> None:
+        stream.write(b"ne")
+        raise OSError("no space left\nat all")
+
+    with pytest.raises(OSError, match=r"a.bin could not be written \(no space left\) and is as"):
+        atomic_write(path, fail)
+    assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_json_is_indented_ends_with_a_line_and_keeps_umlauts(tmp_path: Path) -> None:
+    write_json(tmp_path / "a.json", {"name": "Möwe", "boxes": [1]})
+    text = (tmp_path / "a.json").read_text(encoding="utf-8")
+    assert text.endswith("}\n") and "\n  " in text and "Möwe" in text
+    assert json.loads(text) == {"name": "Möwe", "boxes": [1]}
+
+
+def test_the_digest_of_values_does_not_depend_on_the_order_of_keys() -> None:
+    assert json_digest({"a": 1, "b": [2, "x"]}) == json_digest({"b": [2, "x"], "a": 1})
+    assert json_digest([1, 2]) != json_digest([2, 1])
+
+
+def test_leftovers_of_killed_writers_are_removed_and_nothing_else(tmp_path):
+    names = [".model_0000001.pth.12.unfinished", ".last_checkpoint.12.unfinished"]
+    for name in [*names, "model_0000000.pth", ".hidden"]:
+        (tmp_path / name).write_bytes(b"x")
+    remove_stale_files(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".hidden", "model_0000000.pth"]
+
+
+def test_a_file_s_digest_is_the_sha256_of_its_bytes(tmp_path):
+    (tmp_path / "abc").write_bytes(b"abc")
+    # FIPS 180-2, appendix B.1.
+    expected = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    assert file_digest(tmp_path / "abc") == expected
