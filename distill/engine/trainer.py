@@ -31,7 +31,6 @@ from distill.engine.solver import build_lr_scheduler, build_optimizer
 from distill.engine.teacher_evaluation import TeacherInStudentClasses, teacher_test_config
 from distill.labeling.unlabeled import unlabeled_records
 from distill.modeling.auxiliary_losses import add_auxiliary_losses
-from distill.modeling.box_weights import add_box_weights
 from distill.modeling.ignored_regions import add_ignore_regions
 from distill.utils.checkpoint import SafeCheckpointer
 from distill.utils.seeding import Stream, derive_seed, seed_all
@@ -233,8 +232,6 @@ def _prepare_student(cfg: CfgNode, student: nn.Module) -> None:
         )
     if cfg.DISTILL.PSEUDO.IGNORE_THRESHOLD > 0:
         add_ignore_regions(student)
-    if cfg.DISTILL.PSEUDO.SCORE_WEIGHTS:
-        add_box_weights(student)
 
 
 def _undistributed(model: nn.Module) -> nn.Module:

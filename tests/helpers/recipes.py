@@ -8,7 +8,7 @@ from detectron2.config import CfgNode, get_cfg
 
 from distill import add_distill_config
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 
 def load(path: Path, *, allow_unsafe: bool = False) -> CfgNode:

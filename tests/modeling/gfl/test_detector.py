@@ -13,7 +13,6 @@ from detectron2.utils.events import EventStorage
 from helpers import tiny
 
 from distill.modeling.gfl import GFL, GFLHead
-from distill.views.dense import decode_boxes
 from distill.views.student import record_student
 
 LOG2, LOG3 = math.log(2), math.log(3)
@@ -202,7 +201,7 @@ def test_sides_are_left_top_right_bottom_in_strides_whatever_the_anchors_size() 
     for side, distance in enumerate((1, 2, 3, 4)):
         bins[0, 0, side, distance] = 0
     for anchor in ([40.0, 40, 60, 60], [49.0, 49, 51, 51]):
-        boxes = decode_boxes(model, bins.flatten(2), torch.tensor([anchor]), 8)
+        boxes = model.decode_boxes(bins.flatten(2), torch.tensor([anchor]), 8)
         assert boxes.tolist() == [[[42, 34, 74, 82]]]
 
 

@@ -137,7 +137,7 @@ def test_detections_are_scaled_to_the_size_asked_for(ssd_cfg) -> None:
 
 def test_objectness_is_all_but_the_background() -> None:
     logits = torch.tensor([[[0.0, math.log(2), 0.0], [0.0, 0.0, math.log(6)]]])
-    (objectness,) = one_level().objectness([logits])
+    (objectness,) = one_level().objectness([[logits]])
     torch.testing.assert_close(objectness, torch.tensor([[0.75, 0.25]]))
 
 
