@@ -212,7 +212,7 @@ def test_a_picture_is_put_in_every_visualization_period() -> None:
     with EventStorage() as storage:
         for _ in range(4):
             model(inputs)
-            shown += [(i, x) for name, x, i in storage._vis_data if name == "tadf/regions"]
+            shown += [(i, x) for name, x, i in storage._vis_data if name == "tadf/picture"]
             storage.clear_images()
             storage.step()
     assert [i for i, _ in shown] == [0, 2]

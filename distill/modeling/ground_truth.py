@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import torch
 from detectron2.structures import Instances
 from torch import Tensor
-from torch.nn import functional as F
-from torch.nn.utils.rnn import pad_sequence
+
+from distill.ops.padding import pad_rows
 
 __all__ = ["pad_ground_truth", "targets_of"]
 
@@ -22,14 +22,10 @@ def pad_ground_truth(instances: Sequence[Instances]) -> tuple[Tensor, Tensor, Te
     Returns:
         (N, G, 4) corners, zeros where padded, (N, G) classes, and (N, G) bool, False where padded.
     """
-    boxes = pad_sequence([x.gt_boxes.tensor for x in instances], batch_first=True)
-    classes = pad_sequence([x.gt_classes for x in instances], batch_first=True)
     # One more place, so that a batch without objects needs no case of its own.
-    boxes, classes = F.pad(boxes, (0, 0, 0, 1)), F.pad(classes, (0, 1))
-    # The numbers of objects are known on the host, so nothing waits for the device.
-    counts = torch.tensor([len(x) for x in instances])
-    valid = torch.arange(boxes.shape[1]) < counts[:, None]
-    return boxes, classes, valid.to(boxes.device, non_blocking=True)
+    boxes, valid = pad_rows([x.gt_boxes.tensor for x in instances], extra=1)
+    classes, _ = pad_rows([x.gt_classes for x in instances], extra=1)
+    return boxes, classes, valid
 
 
 def targets_of(

@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+
+from distill.ops.padding import pad_rows
 
 __all__ = ["GroundTruth"]
 
@@ -28,14 +30,7 @@ class GroundTruth:
     @classmethod
     def from_inputs(cls, batched_inputs: Sequence[dict], device: torch.device) -> GroundTruth:
         """Collates `instances` where they lie (usually in host memory) and copies them once."""
-        boxes = [x["instances"].gt_boxes.tensor for x in batched_inputs]
-        classes = [x["instances"].gt_classes for x in batched_inputs]
-        counts = torch.tensor([len(x) for x in boxes], device=boxes[0].device)
-        pad = nn.utils.rnn.pad_sequence
-        padded = pad(boxes, batch_first=True)
-        places = torch.arange(padded.shape[1], device=padded.device)
-        return cls(
-            padded.to(device, non_blocking=True),
-            pad(classes, batch_first=True).to(device, non_blocking=True),
-            (places < counts[:, None]).to(device, non_blocking=True),
-        )
+        instances = [x["instances"] for x in batched_inputs]
+        boxes, valid = pad_rows([x.gt_boxes.tensor for x in instances])
+        classes, _ = pad_rows([x.gt_classes for x in instances])
+        return cls(*(x.to(device, non_blocking=True) for x in (boxes, classes, valid)))

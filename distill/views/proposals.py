@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import torch
 from detectron2.structures import Boxes, Instances
 from torch import Tensor, nn
-from torch.nn.utils.rnn import pad_sequence
 
+from distill.ops.padding import pad_rows
 from distill.views.contract import offered_signals
 from distill.views.dense import dense_predictions
 from distill.views.heads import dense_head
@@ -34,16 +34,9 @@ class Proposals:
     @classmethod
     def from_instances(cls, proposals: Sequence[Instances]) -> Proposals:
         """Pads what an RPN returned; the numbers of boxes are known without asking the device."""
-        boxes = [x.proposal_boxes.tensor.detach().float() for x in proposals]
+        boxes, valid = pad_rows([x.proposal_boxes.tensor.detach().float() for x in proposals])
         scores = [x.objectness_logits.detach().float().sigmoid() for x in proposals]
-        counts = torch.tensor([len(x) for x in boxes])
-        padded = pad_sequence(boxes, batch_first=True)
-        valid = torch.arange(padded.shape[1]) < counts[:, None]
-        return cls(
-            padded,
-            pad_sequence(scores, batch_first=True),
-            valid.to(padded.device, non_blocking=True),
-        )
+        return cls(boxes, pad_rows(scores)[0], valid)
 
 
 def anchor_levels(model: nn.Module, features: Mapping[str, Tensor]) -> dict[str, Boxes]:

@@ -12,6 +12,7 @@ from helpers import tiny, tiny_dense
 from torch import nn
 
 from distill.views.dense import DensePredictions
+from distill.views.heads import dense_head
 from distill.views.student import record_student
 from distill.views.teacher import FrozenTeacher
 
@@ -34,7 +35,7 @@ def outputs_of(model: nn.Module) -> tuple[list[torch.Tensor], tuple]:
 def test_every_row_is_one_anchor_of_one_cell(name: str) -> None:
     model = tiny_dense.DENSE[name]()
     maps, outputs = outputs_of(model)
-    predictions = DensePredictions(model, maps, outputs)
+    predictions = DensePredictions(dense_head(model), maps, outputs)
     anchors = [x.tensor for x in model.anchor_generator(maps)]
     for index, level in enumerate(predictions):
         height, width = predictions.sizes[index]
@@ -56,7 +57,7 @@ def test_every_row_is_one_anchor_of_one_cell(name: str) -> None:
 @EVERY
 def test_a_cropped_level_holds_the_rows_of_the_first_cells(name: str) -> None:
     model = tiny_dense.DENSE[name]()
-    predictions = DensePredictions(model, *outputs_of(model))
+    predictions = DensePredictions(dense_head(model), *outputs_of(model))
     (height, width), per_cell = predictions.sizes[0], predictions.num_anchors[0]
     whole, part = predictions.level(0), predictions.level(0, (height - 1, width - 2))
     rows = torch.arange(height * width * per_cell).view(height, width, per_cell)
@@ -77,7 +78,9 @@ def test_boxes_are_those_of_the_detector_itself(name: str) -> None:
         maps = [features[x] for x in model.head_in_features]
         outputs = model.head(maps)
         found = model.forward_inference(images, maps, [[x.clone() for x in y] for y in outputs])[0]
-    boxes = torch.cat([x.boxes() for x in DensePredictions(model, maps, outputs)], dim=1)[0]
+    boxes = torch.cat(
+        [x.boxes() for x in DensePredictions(dense_head(model), maps, outputs)], dim=1
+    )[0]
     assert len(found)
     for box in found.pred_boxes.tensor[:5]:
         assert (boxes - box).abs().amax(1).min() < 1e-3
@@ -88,15 +91,15 @@ def test_a_level_without_a_cell_has_no_row() -> None:
     maps, outputs = outputs_of(model)
     maps[2] = maps[2][:, :, :0]
     outputs = tuple([*levels[:2], levels[2][:, :, :0]] for levels in outputs)
-    level = DensePredictions(model, maps, outputs).level(2)
+    level = DensePredictions(dense_head(model), maps, outputs).level(2)
     assert level.logits.shape == (2, 0, tiny.NUM_CLASSES) and level.boxes().shape == (2, 0, 4)
 
 
 def test_classes_are_selected_and_put_in_the_students_order() -> None:
     model = tiny_dense.retinanet()
     maps, outputs = outputs_of(model)
-    whole = DensePredictions(model, maps, outputs)
-    mapped = DensePredictions(model, maps, outputs, torch.tensor([2, 0]))
+    whole = DensePredictions(dense_head(model), maps, outputs)
+    mapped = DensePredictions(dense_head(model), maps, outputs, torch.tensor([2, 0]))
     for level, other in zip(whole, mapped, strict=True):
         assert torch.equal(other.logits, level.logits[..., [2, 0]])
         assert torch.equal(other.boxes(), level.boxes())
@@ -148,7 +151,7 @@ def test_an_rpn_shows_its_objectness_without_proposals() -> None:
 def test_nothing_is_rearranged_or_laid_out_before_it_is_asked_for() -> None:
     model = tiny_dense.gfl()
     maps, outputs = outputs_of(model)
-    predictions = DensePredictions(model, maps, outputs)
+    predictions = DensePredictions(dense_head(model), maps, outputs)
     model.anchor_generator.forward = None
     level = predictions.level(0)
     assert level.logits.shape[2] == tiny.NUM_CLASSES

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import pytest
 import torch
 from detectron2.structures import Boxes, Instances
-from helpers import tiny
+from helpers import tiny, tiny_dense
 from torch import Tensor, nn
 
 from distill.views.proposals import Proposals, anchor_levels, dense_proposals
@@ -163,16 +163,13 @@ def test_objectness_does_not_ask_which_class(name: str) -> None:
     assert torch.equal(found.objectness, expected.objectness)
 
 
-def test_a_detector_may_say_what_objectness_is() -> None:
-    model = DENSE["retinanet"]()
+def test_a_detector_of_ones_own_says_what_objectness_is() -> None:
+    model = tiny_dense.atss()
     features, outputs = head_outputs(model)
-    # Softmax over the classes, the last of which is the background.
-    model.objectness = lambda logits: [1 - x.softmax(-1)[..., -1] for x in logits]
+    # How central an anchor is in its object, whatever the object is.
+    model.objectness = lambda outputs: [x[..., 0].sigmoid() for x in outputs[2]]
     found = dense_proposals(model, features, outputs, SIZES, 1)
-    best = max(
-        1 - x[0].view(-1, tiny.NUM_CLASSES, *x.shape[-2:]).softmax(1)[:, -1].min().item()
-        for x in outputs[0]
-    )
+    best = max(x[0].sigmoid().max().item() for x in outputs[2])
     assert found.objectness[0, 0].item() == pytest.approx(best, rel=1e-5)
 
 
