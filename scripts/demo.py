@@ -13,7 +13,7 @@ import os
 import sys
 from pathlib import Path
 
-from experiments import Plan, RunFailed, format_tables, load_plan, run_jobs
+from experiments import Plan, RunFailed, format_tables, load_plan, run_plan
 from experiments.demo import write_report
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -43,8 +43,8 @@ def main() -> None:
         plan = load_plan("projects/TADF/plans/demo.yaml", output)
         plan = shorten(plan) if args.fast else plan
         # The teacher first and alone, with all cores; then the students share them.
-        run_jobs(plan, plan.select(["teacher"]), replace_changed=True)
-        run_jobs(plan, plan.select(), parallel=2, replace_changed=True)
+        run_plan(plan, plan.select(["teacher"]), replace_changed=True)
+        run_plan(plan, plan.select(), parallel=2, replace_changed=True)
         page = write_report(plan, ROOT / "scripts" / "demo_page.html")
     except (RunFailed, ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
@@ -58,8 +58,8 @@ def main() -> None:
 def shorten(plan: Plan) -> Plan:
     """Returns the plan with a few iterations on small batches."""
     opts = tuple(text for pair in FAST.items() for text in pair)
-    jobs = {k: dataclasses.replace(job, opts=job.opts + opts) for k, job in plan.jobs.items()}
-    return dataclasses.replace(plan, jobs=jobs)
+    runs = {k: dataclasses.replace(run, opts=run.opts + opts) for k, run in plan.runs.items()}
+    return dataclasses.replace(plan, runs=runs)
 
 
 if __name__ == "__main__":

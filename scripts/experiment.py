@@ -5,7 +5,7 @@
     experiment.py table plan.yaml
     experiment.py export plan.yaml projects/TADF/results
 
-What is finished is skipped and what was interrupted is continued. distill/experiments/plan.py says
+What is finished is skipped and what was interrupted is continued. scripts/experiments/plan.py says
 how a plan is written.
 """
 
@@ -15,7 +15,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from experiments import RunFailed, export_runs, format_tables, load_plan, run_jobs
+from experiments import RunFailed, export_runs, format_tables, load_plan, run_plan
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -51,8 +51,8 @@ def main() -> None:
     try:
         plan = load_plan(args.plan, args.output)
         if args.command == "run":
-            jobs = plan.select(args.only, args.seeds)
-            run_jobs(plan, jobs, parallel=args.jobs, replace_changed=args.replace_changed)
+            runs = plan.select(args.only, args.seeds)
+            run_plan(plan, runs, parallel=args.jobs, replace_changed=args.replace_changed)
         elif args.command == "table":
             print(format_tables(plan, args.dataset))
         else:

@@ -24,7 +24,7 @@ from experiments.detections import (
     mark_right,
     true_boxes,
 )
-from experiments.plan import Job, Plan
+from experiments.plan import Plan, Run
 from experiments.run_state import read_results
 
 __all__ = ["write_report"]
@@ -74,8 +74,8 @@ def write_report(plan: Plan, template: Path) -> Path:
     Returns:
         The page.
     """
-    jobs = {job.name: job for job in plan.jobs.values()}
-    results = {name: read_results(jobs[name]) for name in _TITLES}
+    runs = {run.name: run for run in plan.runs.values()}
+    results = {name: read_results(runs[name]) for name in _TITLES}
     rows = [{"name": n, **{key: r[key] for key in _FIELDS}} for n, r in results.items()]
     write_json(plan.output / "results.json", rows)
 
@@ -87,8 +87,8 @@ def write_report(plan: Plan, template: Path) -> Path:
         "iterations": {name: r["iterations"] for name, r in results.items()},
         "student_iterations": results["student_tadf"]["iterations"],
         "slowdown": seconds["student_tadf"] / seconds["student_alone"],
-        "curves": _curves(jobs, results["teacher"]),
-        "examples": _examples(jobs),
+        "curves": _curves(runs, results["teacher"]),
+        "examples": _examples(runs),
         "titles": ["ground truth", *_TITLES.values()],
         "threshold": _THRESHOLD,
     }
@@ -96,9 +96,9 @@ def write_report(plan: Plan, template: Path) -> Path:
     return page
 
 
-def _curves(jobs: dict[str, Job], teacher: dict[str, Any]) -> list[dict[str, str]]:
+def _curves(runs: dict[str, Run], teacher: dict[str, Any]) -> list[dict[str, str]]:
     names = ("student_alone", "student_tadf")
-    students = {_TITLES[name]: read_metrics(jobs[name].folder) for name in names}
+    students = {_TITLES[name]: read_metrics(runs[name].folder) for name in names}
     tadf = students[_TITLES["student_tadf"]]
     on_val = teacher.get("datasets", {}).get("digits_val", {}).get("ap")
     terms = {f"loss_tadf_{term}": term for term in ("neck", "cls", "box")}
@@ -125,11 +125,11 @@ def _curves(jobs: dict[str, Job], teacher: dict[str, Any]) -> list[dict[str, str
     ]
 
 
-def _examples(jobs: dict[str, Job]) -> list[Example]:
+def _examples(runs: dict[str, Run]) -> list[Example]:
     check_datasets([_DATASET])
     samples = evenly_spaced(_DATASET, _EXAMPLES)
     found = {
-        title: detect(jobs[name].folder, _DATASET, samples, _THRESHOLD)
+        title: detect(runs[name].folder, _DATASET, samples, _THRESHOLD)
         for name, title in _TITLES.items()
     }
     examples = []

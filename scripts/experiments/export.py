@@ -37,19 +37,19 @@ def export_runs(plan: Plan, destination: Path) -> list[Path]:
         The folders that were written.
     """
     written = []
-    for job in plan.jobs.values():
-        if read_results(job) is None:
+    for run in plan.runs.values():
+        if read_results(run) is None:
             continue
-        folder = destination / job.id
+        folder = destination / run.id
         folder.mkdir(parents=True, exist_ok=True)
         for name in ("config.yaml", "env.txt", RESULTS_FILE):
-            text = (job.folder / name).read_text(encoding="utf-8")
+            text = (run.folder / name).read_text(encoding="utf-8")
             (folder / name).write_text(hide_paths(text), encoding="utf-8")
-        for stage in STAGES if job.stages else ("",):
-            metrics = thin_metrics((job.folder / stage / "metrics.json").read_text("utf-8"))
+        for stage in STAGES if run.stages else ("",):
+            metrics = thin_metrics((run.folder / stage / "metrics.json").read_text("utf-8"))
             (folder / stage).mkdir(exist_ok=True)
             (folder / stage / "metrics.json").write_text(metrics, encoding="utf-8")
-        log = _COLOR.sub("", (job.folder / "log.txt").read_text(encoding="utf-8"))
+        log = _COLOR.sub("", (run.folder / "log.txt").read_text(encoding="utf-8"))
         # Without a time, so that the same log makes the same file.
         (folder / "log.txt.gz").write_bytes(gzip.compress(hide_paths(log).encode(), mtime=0))
         written.append(folder)

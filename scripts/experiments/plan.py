@@ -9,20 +9,20 @@ from typing import Any
 
 import yaml
 
-__all__ = ["Job", "Plan", "load_plan"]
+__all__ = ["Run", "Plan", "load_plan"]
 
 
 @dataclass(frozen=True)
-class Job:
-    """One training: a run of the plan with one seed.
+class Run:
+    """One training: an entry of the plan with one seed.
 
     Attributes:
-        name: the run's name.
+        name: the entry's name.
         seed: the run seed.
         config: the config file.
         opts: KEY VALUE overrides, without SEED and OUTPUT_DIR.
         folder: the run directory.
-        needs: ids of the jobs whose weights it uses.
+        needs: ids of the runs whose weights it uses.
         stages: whether it is trained with --stages.
     """
 
@@ -42,34 +42,34 @@ class Job:
 
 @dataclass(frozen=True)
 class Plan:
-    """The jobs of an experiment, those that are needed before those that need them.
+    """The runs of an experiment, those that are needed before those that need them.
 
     Attributes:
         output: folder of all run directories.
-        jobs: id -> job.
+        runs: id -> run.
         groups: title of a table -> names of its runs.
     """
 
     output: Path
-    jobs: dict[str, Job]
+    runs: dict[str, Run]
     groups: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
     @property
     def names(self) -> list[str]:
         """The runs' names, in the order of the plan."""
-        return list(dict.fromkeys(job.name for job in self.jobs.values()))
+        return list(dict.fromkeys(run.name for run in self.runs.values()))
 
     def select(
         self, names: Iterable[str] | None = None, seeds: Iterable[int] | None = None
-    ) -> list[Job]:
-        """Returns the jobs of some runs and seeds, and all that these need.
+    ) -> list[Run]:
+        """Returns the runs of some names and seeds, and all that these need.
 
         Args:
             names: names of runs, None for all.
-            seeds: seeds, None for all; what a job needs comes with its own seed.
+            seeds: seeds, None for all; what a run needs comes with its own seed.
 
         Raises:
-            ValueError: if the plan lacks a name, or no job has one of the seeds.
+            ValueError: if the plan lacks a name, or no run has one of the seeds.
         """
         names = self.names if names is None else list(names)
         for name in names:
@@ -77,12 +77,12 @@ class Plan:
                 raise ValueError(f"The plan has no run {name}; it has {', '.join(self.names)}.")
         seeds = None if seeds is None else set(seeds)
         wanted: set[str] = set()
-        for job in reversed(self.jobs.values()):
-            if (job.name in names and (seeds is None or job.seed in seeds)) or job.id in wanted:
-                wanted.update({job.id, *job.needs})
+        for run in reversed(self.runs.values()):
+            if (run.name in names and (seeds is None or run.seed in seeds)) or run.id in wanted:
+                wanted.update({run.id, *run.needs})
         if not wanted:
             raise ValueError(f"No run of {', '.join(names)} has a seed of {sorted(seeds or ())}.")
-        return [job for job in self.jobs.values() if job.id in wanted]
+        return [run for run in self.runs.values() if run.id in wanted]
 
 
 def load_plan(path: str | Path, output: str | Path | None = None) -> Plan:
@@ -91,7 +91,7 @@ def load_plan(path: str | Path, output: str | Path | None = None) -> Plan:
     Its keys: `output`, a folder; `runs`, a list; and optionally `config`, `opts` and `seeds`, which
     hold for every run that has none of its own (`opts` are put before the run's), and `groups`,
     title -> names. Keys of a run: `name`; `config`; `opts`, a flat list KEY, VALUE, ...; `seeds`;
-    `needs`, a list of jobs NAME/seedK whose weights it uses; and `stages`, true for train_net.py's
+    `needs`, a list of runs NAME/seedK whose weights it uses; and `stages`, true for train_net.py's
     --stages. In `opts` and `needs`, {output} and {seed} are replaced. Paths are relative to the
     working directory. A needed run stands before those that need it.
 
@@ -119,20 +119,20 @@ def load_plan(path: str | Path, output: str | Path | None = None) -> Plan:
 def _parse(content: Any, output: str | Path | None) -> Plan:
     _check_keys(content, {"output", "runs"}, {"config", "opts", "seeds", "groups"}, "the plan")
     folder = Path(output or content["output"])
-    jobs: dict[str, Job] = {}
-    for run in content["runs"]:
-        _check_keys(run, {"name"}, {"config", "opts", "seeds", "needs", "stages"}, "a run")
-        for job in _jobs_of(run, content, folder):
-            if job.id in jobs:
-                raise ValueError(f"{job.id} is there twice; give every run a name of its own.")
-            for need in job.needs:
-                if need not in jobs:
+    runs: dict[str, Run] = {}
+    for entry in content["runs"]:
+        _check_keys(entry, {"name"}, {"config", "opts", "seeds", "needs", "stages"}, "a run")
+        for run in _runs_of(entry, content, folder):
+            if run.id in runs:
+                raise ValueError(f"{run.id} is there twice; give every run a name of its own.")
+            for need in run.needs:
+                if need not in runs:
                     raise ValueError(
-                        f"{job.id} needs {need}, which is no run and seed before it; write "
+                        f"{run.id} needs {need}, which is no run and seed before it; write "
                         "NAME/seedK, and the needed run first."
                     )
-            jobs[job.id] = job
-    plan = Plan(folder, jobs)
+            runs[run.id] = run
+    plan = Plan(folder, runs)
     for title, names in (content.get("groups") or {}).items():
         for name in names:
             if name not in plan.names:
@@ -141,18 +141,18 @@ def _parse(content: Any, output: str | Path | None) -> Plan:
     return plan
 
 
-def _jobs_of(run: dict[str, Any], defaults: dict[str, Any], output: Path) -> list[Job]:
-    name = str(run["name"])
-    config = run.get("config", defaults.get("config"))
+def _runs_of(entry: dict[str, Any], defaults: dict[str, Any], output: Path) -> list[Run]:
+    name = str(entry["name"])
+    config = entry.get("config", defaults.get("config"))
     if not config:
         raise ValueError(f"the run {name} has no config.")
-    opts = [*(defaults.get("opts") or []), *(run.get("opts") or [])]
+    opts = [*(defaults.get("opts") or []), *(entry.get("opts") or [])]
     if len(opts) % 2:
         raise ValueError(f"the opts of {name} are not pairs of KEY and VALUE: {opts}.")
     for key in opts[::2]:
         if key in ("SEED", "OUTPUT_DIR"):
             raise ValueError(f"the opts of {name} set {key}, which `seeds` and `output` do.")
-    seeds = run.get("seeds", defaults.get("seeds"))
+    seeds = entry.get("seeds", defaults.get("seeds"))
     if not isinstance(seeds, list) or not all(isinstance(s, int) and s >= 0 for s in seeds):
         raise ValueError(f"the seeds of {name} are no list of numbers from 0: {seeds}.")
 
@@ -160,14 +160,14 @@ def _jobs_of(run: dict[str, Any], defaults: dict[str, Any], output: Path) -> lis
         return str(value).replace("{output}", str(output)).replace("{seed}", str(seed))
 
     return [
-        Job(
+        Run(
             name=name,
             seed=seed,
             config=str(config),
             opts=tuple(resolve(value, seed) for value in opts),
             folder=output / name / f"seed{seed}",
-            needs=tuple(resolve(need, seed) for need in run.get("needs") or ()),
-            stages=bool(run.get("stages", False)),
+            needs=tuple(resolve(need, seed) for need in entry.get("needs") or ()),
+            stages=bool(entry.get("stages", False)),
         )
         for seed in seeds
     ]

@@ -1,4 +1,4 @@
-"""How far a job's run directory has come, and whether it still belongs to the plan."""
+"""How far a run's run directory has come, and whether it still belongs to the plan."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from distill.engine.results import RESULTS_FILE
 from distill.engine.setup import build_config, training_parser
 from distill.engine.stages import STAGES, stage_configs
 from distill.utils.files import file_digest
-from experiments.plan import Job, Plan
+from experiments.plan import Plan, Run
 
 __all__ = [
     "WEIGHTS_FILE",
     "differences",
     "iterations_done",
     "iterations_wanted",
-    "job_config",
+    "run_config",
     "put_aside",
     "read_results",
     "record_needs",
@@ -36,45 +36,45 @@ _NEEDS_FILE = "needs.json"
 _NOT_COMPARED = {"OUTPUT_DIR", "MODEL.DEVICE"}
 
 
-def training_arguments(job: Job) -> list[str]:
-    """The arguments of train_net.py that start or continue a job."""
-    own = ["SEED", str(job.seed), "OUTPUT_DIR", str(job.folder)]
-    stages = ["--stages"] if job.stages else []
-    return ["--config-file", job.config, "--resume", *stages, *job.opts, *own]
+def training_arguments(run: Run) -> list[str]:
+    """The arguments of train_net.py that start or continue a run."""
+    own = ["SEED", str(run.seed), "OUTPUT_DIR", str(run.folder)]
+    stages = ["--stages"] if run.stages else []
+    return ["--config-file", run.config, "--resume", *stages, *run.opts, *own]
 
 
-def job_config(job: Job) -> CfgNode:
-    """The config that train_net.py makes of a job.
+def run_config(run: Run) -> CfgNode:
+    """The config that train_net.py makes of a run.
 
     Raises:
         FileNotFoundError, ValueError: if the config file is missing or a key is wrong.
     """
-    return build_config(training_parser().parse_args(training_arguments(job)))
+    return build_config(training_parser().parse_args(training_arguments(run)))
 
 
-def read_results(job: Job) -> dict[str, Any] | None:
-    """The job's results, or None while it is unfinished."""
+def read_results(run: Run) -> dict[str, Any] | None:
+    """The run's results, or None while it is unfinished."""
     try:
-        results = json.loads((job.folder / RESULTS_FILE).read_text(encoding="utf-8"))
+        results = json.loads((run.folder / RESULTS_FILE).read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None
-    return results if (job.folder / WEIGHTS_FILE).exists() else None
+    return results if (run.folder / WEIGHTS_FILE).exists() else None
 
 
-def differences(plan: Plan, job: Job, cfg: CfgNode) -> list[str]:
-    """What sets the run that is in a job's folder apart from what the plan wants there.
+def differences(plan: Plan, run: Run, cfg: CfgNode) -> list[str]:
+    """What sets the run that is in a run's folder apart from what the plan wants there.
 
     Keys that did not exist when the run was made count as having had their default.
 
     Args:
-        plan: the plan of the job.
-        job: the job.
+        plan: the plan of the run.
+        run: the run.
         cfg: its config now.
 
     Returns:
         One phrase a difference; nothing where there is no run, or one that saved nothing yet.
     """
-    folder = job.folder
+    folder = run.folder
     places = [folder, *(folder / name for name in STAGES)]
     started = any((x / y).exists() for x in places for y in (RESULTS_FILE, "last_checkpoint"))
     if not started or not (folder / "config.yaml").exists():
@@ -91,37 +91,37 @@ def differences(plan: Plan, job: Job, cfg: CfgNode) -> list[str]:
     ]
     if (folder / _NEEDS_FILE).exists():
         recorded = json.loads((folder / _NEEDS_FILE).read_text(encoding="utf-8"))
-        for need in job.needs:
-            path = plan.jobs[need].folder / WEIGHTS_FILE
+        for need in run.needs:
+            path = plan.runs[need].folder / WEIGHTS_FILE
             if need in recorded and path.exists() and recorded[need] != file_digest(path):
                 found.append(f"{need} was trained anew")
     return found
 
 
-def record_needs(plan: Plan, job: Job) -> None:
-    """Notes in the job's folder which weights it starts from."""
-    digests = {need: file_digest(plan.jobs[need].folder / WEIGHTS_FILE) for need in job.needs}
+def record_needs(plan: Plan, run: Run) -> None:
+    """Notes in the run's folder which weights it starts from."""
+    digests = {need: file_digest(plan.runs[need].folder / WEIGHTS_FILE) for need in run.needs}
     text = json.dumps(digests, indent=2) + "\n"
-    (job.folder / _NEEDS_FILE).write_text(text, encoding="utf-8")
+    (run.folder / _NEEDS_FILE).write_text(text, encoding="utf-8")
 
 
-def put_aside(job: Job) -> Path:
-    """Moves a job's folder to ``<folder>.replaced``, over what is there, and returns that path."""
-    aside = job.folder.with_name(f"{job.folder.name}.replaced")
+def put_aside(run: Run) -> Path:
+    """Moves a run's folder to ``<folder>.replaced``, over what is there, and returns that path."""
+    aside = run.folder.with_name(f"{run.folder.name}.replaced")
     shutil.rmtree(aside, ignore_errors=True)
-    return job.folder.rename(aside)
+    return run.folder.rename(aside)
 
 
-def iterations_wanted(job: Job, cfg: CfgNode) -> int:
-    """Iterations of all stages of a job that has the config."""
-    if not job.stages:
+def iterations_wanted(run: Run, cfg: CfgNode) -> int:
+    """Iterations of all stages of a run that has the config."""
+    if not run.stages:
         return cfg.SOLVER.MAX_ITER
     return sum(stage.SOLVER.MAX_ITER for stage in stage_configs(cfg).values())
 
 
-def iterations_done(job: Job) -> int:
-    """Iterations that the job's metrics tell of; 0 where there are none."""
-    folders = [job.folder / name for name in STAGES] if job.stages else [job.folder]
+def iterations_done(run: Run) -> int:
+    """Iterations that the run's metrics tell of; 0 where there are none."""
+    folders = [run.folder / name for name in STAGES] if run.stages else [run.folder]
     return sum(_iterations_in(folder / "metrics.json") for folder in folders)
 
 

@@ -1,4 +1,4 @@
-"""Runs what is missing of a plan, each job as a process of train_net.py."""
+"""Runs what is missing of a plan, each run as a process of train_net.py."""
 
 from __future__ import annotations
 
@@ -17,39 +17,39 @@ from typing import IO
 
 from tqdm import tqdm
 
-from experiments.plan import Job, Plan
+from experiments.plan import Plan, Run
 from experiments.run_state import (
     differences,
     iterations_done,
     iterations_wanted,
-    job_config,
     put_aside,
     read_results,
     record_needs,
+    run_config,
     training_arguments,
 )
 
-__all__ = ["CONSOLE_FILE", "RunFailed", "run_jobs"]
+__all__ = ["CONSOLE_FILE", "RunFailed", "run_plan"]
 
 CONSOLE_FILE = "console.txt"
-_TRAIN_NET = Path(__file__).resolve().parents[2] / "scripts" / "train_net.py"
+_TRAIN_NET = Path(__file__).resolve().parents[1] / "train_net.py"
 _POLL_SECONDS = 0.5
 _SHOWN_LINES = 15
 
 
 class RunFailed(RuntimeError):
-    """A job's process failed; the message has its last lines."""
+    """A run's process failed; the message has its last lines."""
 
 
 class _Process:
-    """A job that runs. Its lock lives as long as the process, even where the runner is killed."""
+    """A run at work. Its lock lives as long as the process, even where the runner is killed."""
 
-    def __init__(self, plan: Plan, job: Job, lock: IO[bytes], threads: int) -> None:
-        self.job = job
-        self.console = job.folder / CONSOLE_FILE
+    def __init__(self, plan: Plan, run: Run, lock: IO[bytes], threads: int) -> None:
+        self.run = run
+        self.console = run.folder / CONSOLE_FILE
         self._lock = lock
-        record_needs(plan, job)
-        command = [sys.executable, str(_TRAIN_NET), *training_arguments(job)]
+        record_needs(plan, run)
+        command = [sys.executable, str(_TRAIN_NET), *training_arguments(run)]
         with open(self.console, "ab") as stream:
             stream.write(f"$ OMP_NUM_THREADS={threads} {shlex.join(command)}\n".encode())
             stream.flush()
@@ -68,7 +68,7 @@ class _Process:
         self._lock.close()
 
     def stop(self) -> None:
-        """Ends the process and what it started; the next call of the runner continues the job."""
+        """Ends the process and what it started; the next call of the runner continues the run."""
         try:
             os.killpg(self.popen.pid, signal.SIGTERM)
             self.popen.wait(timeout=10)
@@ -80,52 +80,52 @@ class _Process:
         self.close()
 
 
-def run_jobs(
+def run_plan(
     plan: Plan,
-    jobs: Sequence[Job],
+    runs: Sequence[Run],
     *,
     parallel: int = 1,
     replace_changed: bool = False,
     progress: bool = True,
 ) -> None:
-    """Brings jobs to their end: skips finished ones, continues interrupted ones, starts the rest.
+    """Brings runs to their end: skips finished ones, continues interrupted ones, starts the rest.
 
-    A job that another runner, or a process that a killed runner left, is working on is waited for.
-    When a job fails, those that do not need it still run.
+    A run that another runner, or a process that a killed runner left, is working on is waited for.
+    When a run fails, those that do not need it still run.
 
     Args:
-        plan: the plan of the jobs.
-        jobs: jobs, needed ones first; what they need is among them or finished.
+        plan: the plan of the runs.
+        runs: runs, needed ones first; what they need is among them or finished.
         parallel: how many run at once; each gets its share of the cores as threads, at most the
             OMP_NUM_THREADS of the environment.
-        replace_changed: train a job anew, its folder put aside, where its config has changed.
+        replace_changed: train a run anew, its folder put aside, where its config has changed.
         progress: show one line of progress.
 
     Raises:
-        FileNotFoundError, ValueError: before anything runs, if a job's config can't be made, or if
+        FileNotFoundError, ValueError: before anything runs, if a run's config can't be made, or if
             a folder holds a run of another config and `replace_changed` is not set.
-        RunFailed: at the end, if jobs failed; the message names their logs.
+        RunFailed: at the end, if runs failed; the message names their logs.
     """
     lengths = {}
-    for job in jobs:
-        cfg = job_config(job)
-        lengths[job.id] = iterations_wanted(job, cfg)
-        changes = differences(plan, job, cfg)
+    for run in runs:
+        cfg = run_config(run)
+        lengths[run.id] = iterations_wanted(run, cfg)
+        changes = differences(plan, run, cfg)
         if changes and not replace_changed:
             raise ValueError(
-                f"{job.folder} holds a run of another config ({'; '.join(changes[:3])}"
+                f"{run.folder} holds a run of another config ({'; '.join(changes[:3])}"
                 f"{'; ...' if len(changes) > 3 else ''}): choose another output or name, move it "
                 "away, or train it anew with --replace-changed."
             )
         if changes:
-            tqdm.write(f"{job.id}: training anew, the run before it is in {put_aside(job)}")
-    missing = [job for job in jobs if read_results(job) is None]
+            tqdm.write(f"{run.id}: training anew, the run before it is in {put_aside(run)}")
+    missing = [run for run in runs if read_results(run) is None]
     if not missing:
         return
     threads = _threads_each(min(parallel, len(missing)))
     bar = tqdm(
-        total=sum(lengths[job.id] for job in missing),
-        initial=sum(iterations_done(job) for job in missing),
+        total=sum(lengths[run.id] for run in missing),
+        initial=sum(iterations_done(run) for run in missing),
         unit="it",
         disable=not progress,
         # Every half second on a terminal, where it rewrites its line; seldom in a file.
@@ -143,15 +143,15 @@ class _Scheduler:
     def __init__(
         self,
         plan: Plan,
-        jobs: Sequence[Job],
+        runs: Sequence[Run],
         parallel: int,
         threads: int,
         lengths: dict[str, int],
         bar: tqdm,
     ) -> None:
         self.plan = plan
-        self.jobs = jobs
-        self.pending = list(jobs)
+        self.runs = runs
+        self.pending = list(runs)
         self.running: list[_Process] = []
         self.failed: dict[str, str] = {}
         self.parallel = parallel
@@ -160,7 +160,7 @@ class _Scheduler:
         self.bar = bar
 
     def run(self) -> list[str]:
-        """Returns one text for each job that failed."""
+        """Returns one text for each run that failed."""
         try:
             while self.pending or self.running:
                 self._start_ready()
@@ -177,46 +177,46 @@ class _Scheduler:
         return list(self.failed.values())
 
     def _start_ready(self) -> None:
-        for job in list(self.pending):
+        for run in list(self.pending):
             if len(self.running) >= self.parallel:
                 return
-            broken = [need for need in job.needs if need in self.failed]
+            broken = [need for need in run.needs if need in self.failed]
             if broken:
-                self.pending.remove(job)
-                self.failed[job.id] = f"{job.id} was not run: it needs {', '.join(broken)}."
-            elif all(read_results(self.plan.jobs[need]) for need in job.needs):
-                self._start(job)
+                self.pending.remove(run)
+                self.failed[run.id] = f"{run.id} was not run: it needs {', '.join(broken)}."
+            elif all(read_results(self.plan.runs[need]) for need in run.needs):
+                self._start(run)
 
-    def _start(self, job: Job) -> None:
-        lock = _try_lock(job)
+    def _start(self, run: Run) -> None:
+        lock = _try_lock(run)
         if lock is None:
             return  # tried again at the next poll
-        if read_results(job) is not None:
+        if read_results(run) is not None:
             lock.close()
         else:
-            self.running.append(_Process(self.plan, job, lock, self.threads))
-        self.pending.remove(job)
+            self.running.append(_Process(self.plan, run, lock, self.threads))
+        self.pending.remove(run)
 
     def _note_end(self, process: _Process) -> None:
-        job = process.job
-        if process.popen.returncode == 0 and read_results(job) is not None:
+        run = process.run
+        if process.popen.returncode == 0 and read_results(run) is not None:
             return
         text = process.console.read_text(encoding="utf-8", errors="replace")
         # A progress bar rewrites its line.
         lines = [line.rsplit("\r", 1)[-1] for line in text.rstrip().split("\n")]
         last = "\n".join(f"  | {line}" for line in lines[-_SHOWN_LINES:])
-        self.failed[job.id] = (
-            f"{job.id} failed with exit status {process.popen.returncode}; the end of "
+        self.failed[run.id] = (
+            f"{run.id} failed with exit status {process.popen.returncode}; the end of "
             f"{process.console}:\n{last}"
         )
-        self.bar.write(self.failed[job.id])
+        self.bar.write(self.failed[run.id])
 
     def _show(self) -> None:
         done = 0
-        for job in self.jobs:
-            finished = read_results(job) is not None
-            done += self.lengths[job.id] if finished else iterations_done(job)
-        names = ", ".join(process.job.id for process in self.running)
+        for run in self.runs:
+            finished = read_results(run) is not None
+            done += self.lengths[run.id] if finished else iterations_done(run)
+        names = ", ".join(process.run.id for process in self.running)
         if not names and self.pending:
             names = f"{self.pending[0].id}, in another process"
         self.bar.set_description_str(names, refresh=False)
@@ -230,10 +230,10 @@ def _threads_each(processes: int) -> int:
     return min(share, int(limit)) if limit.isdigit() and int(limit) > 0 else share
 
 
-def _try_lock(job: Job) -> IO[bytes] | None:
-    """Locks a job's folder; None where another process has it."""
-    job.folder.mkdir(parents=True, exist_ok=True)
-    lock = open(job.folder / ".lock", "wb")  # noqa: SIM115 (the process that starts keeps it)
+def _try_lock(run: Run) -> IO[bytes] | None:
+    """Locks a run's folder; None where another process has it."""
+    run.folder.mkdir(parents=True, exist_ok=True)
+    lock = open(run.folder / ".lock", "wb")  # noqa: SIM115 (the process that starts keeps it)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -244,7 +244,7 @@ def _try_lock(job: Job) -> IO[bytes] | None:
 
 @contextmanager
 def _interruptible() -> Iterator[None]:
-    """Turns the signals that end a program into SystemExit, so that the jobs are ended too."""
+    """Turns the signals that end a program into SystemExit, so that the runs are ended too."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

@@ -53,7 +53,7 @@ def mean_and_spread(values: Sequence[float | None], digits: int = 1) -> str:
 
 
 def _row(plan: Plan, name: str, dataset: str | None) -> list[str]:
-    read = [read_results(job) for job in plan.jobs.values() if job.name == name]
+    read = [read_results(run) for run in plan.runs.values() if run.name == name]
     runs = [_on(dataset, results, name) for results in read if results is not None]
 
     def column(key: str, digits: int = 1) -> str:

@@ -67,8 +67,8 @@ def test_every_file_that_the_plan_trains_on_is_made_by_the_script() -> None:
     plan = load_plan(_FOLDER / "plans" / "results.yaml")
     names = {
         part.split("/pseudo/")[1].removesuffix("/pseudo.json").removesuffix(".json")
-        for job in plan.jobs.values()
-        for value in job.opts
+        for run in plan.runs.values()
+        for value in run.opts
         for part in value.split("'")
         if "/pseudo/" in part
     }

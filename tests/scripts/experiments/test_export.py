@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from experiments.export import export_runs, hide_paths, thin_metrics
-from experiments.plan import Job, Plan
+from experiments.plan import Plan, Run
 
 
 def test_paths_of_this_machine_become_placeholders() -> None:
@@ -37,18 +37,18 @@ def test_metrics_are_thinned_but_evaluations_and_the_end_stay() -> None:
 
 
 def test_only_finished_runs_are_exported_without_weights_and_paths(tmp_path: Path) -> None:
-    jobs = [Job("run", seed, "x.yaml", (), tmp_path / "run" / f"seed{seed}") for seed in range(2)]
-    for job in jobs:
-        job.folder.mkdir(parents=True)
-        (job.folder / "config.yaml").write_text(f"OUTPUT_DIR: {job.folder}\n")
-        (job.folder / "env.txt").write_text("git revision: abc\n")
-        (job.folder / "metrics.json").write_text('{"iteration": 0}\n')
-        (job.folder / "log.txt").write_text(f"\x1b[32mwrote {job.folder}/model_final.pth\x1b[0m\n")
-    (jobs[0].folder / "results.json").write_text('{"ap": 1.0}')
-    (jobs[0].folder / "model_final.pth").touch()
+    runs = [Run("run", seed, "x.yaml", (), tmp_path / "run" / f"seed{seed}") for seed in range(2)]
+    for run in runs:
+        run.folder.mkdir(parents=True)
+        (run.folder / "config.yaml").write_text(f"OUTPUT_DIR: {run.folder}\n")
+        (run.folder / "env.txt").write_text("git revision: abc\n")
+        (run.folder / "metrics.json").write_text('{"iteration": 0}\n')
+        (run.folder / "log.txt").write_text(f"\x1b[32mwrote {run.folder}/model_final.pth\x1b[0m\n")
+    (runs[0].folder / "results.json").write_text('{"ap": 1.0}')
+    (runs[0].folder / "model_final.pth").touch()
     destination = tmp_path / "exported"
 
-    written = export_runs(Plan(tmp_path, {job.id: job for job in jobs}), destination)
+    written = export_runs(Plan(tmp_path, {run.id: run for run in runs}), destination)
 
     assert written == [destination / "run" / "seed0"]
     files = {path.name: path for path in destination.rglob("*") if path.is_file()}
@@ -60,15 +60,15 @@ def test_only_finished_runs_are_exported_without_weights_and_paths(tmp_path: Pat
 
 
 def test_both_stages_of_a_run_leave_their_metrics(tmp_path: Path) -> None:
-    job = Job("run", 0, "x.yaml", (), tmp_path / "run" / "seed0", stages=True)
+    run = Run("run", 0, "x.yaml", (), tmp_path / "run" / "seed0", stages=True)
     for stage in ("stage1_pseudo", "stage2_finetune"):
-        (job.folder / stage).mkdir(parents=True)
-        (job.folder / stage / "metrics.json").write_text('{"iteration": 0}\n')
+        (run.folder / stage).mkdir(parents=True)
+        (run.folder / stage / "metrics.json").write_text('{"iteration": 0}\n')
     for name in ("config.yaml", "env.txt", "log.txt", "model_final.pth"):
-        (job.folder / name).write_text("x")
-    (job.folder / "results.json").write_text('{"ap": 1.0}')
+        (run.folder / name).write_text("x")
+    (run.folder / "results.json").write_text('{"ap": 1.0}')
 
-    (folder,) = export_runs(Plan(tmp_path, {job.id: job}), tmp_path / "exported")
+    (folder,) = export_runs(Plan(tmp_path, {run.id: run}), tmp_path / "exported")
 
     found = sorted(x.relative_to(folder).as_posix() for x in folder.rglob("metrics.json"))
     assert found == ["stage1_pseudo/metrics.json", "stage2_finetune/metrics.json"]

@@ -40,29 +40,29 @@ def write(folder: Path, content: Any) -> Path:
 
 def test_runs_take_the_defaults_and_fill_in_output_and_seed(tmp_path: Path) -> None:
     plan = load_plan(write(tmp_path, PLAN))
-    assert list(plan.jobs) == [
+    assert list(plan.runs) == [
         "teacher/seed0",
         *(f"{name}/seed{seed}" for name in ("alone", "distilled", "longer") for seed in (0, 1)),
     ]
-    assert plan.jobs["alone/seed0"].stages and not plan.jobs["distilled/seed0"].stages
-    longer = plan.jobs["longer/seed1"]
+    assert plan.runs["alone/seed0"].stages and not plan.runs["distilled/seed0"].stages
+    longer = plan.runs["longer/seed1"]
     assert longer.config == "common.yaml"
     assert longer.folder == Path("out/longer/seed1")
     assert longer.needs == ("alone/seed1",)
     weights = "out/alone/seed1/model_final.pth"
     assert longer.opts == ("SOLVER.MAX_ITER", "10", "MODEL.WEIGHTS", weights)
-    assert plan.jobs["teacher/seed0"].config == "teacher.yaml"
+    assert plan.runs["teacher/seed0"].config == "teacher.yaml"
     assert plan.groups == {"short": ("alone", "distilled")}
 
 
 def test_another_output_replaces_the_plans(tmp_path: Path) -> None:
     plan = load_plan(write(tmp_path, PLAN), output="elsewhere")
-    assert plan.jobs["distilled/seed0"].opts[-1] == "elsewhere/teacher/seed0/model_final.pth"
+    assert plan.runs["distilled/seed0"].opts[-1] == "elsewhere/teacher/seed0/model_final.pth"
 
 
 def test_a_selection_brings_what_it_needs_with_it(tmp_path: Path) -> None:
     plan = load_plan(write(tmp_path, PLAN))
-    chosen = [job.id for job in plan.select(["distilled", "longer"], [1])]
+    chosen = [run.id for run in plan.select(["distilled", "longer"], [1])]
     assert chosen == ["teacher/seed0", "alone/seed1", "distilled/seed1", "longer/seed1"]
 
 

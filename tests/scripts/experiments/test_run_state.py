@@ -7,42 +7,42 @@ import json
 from pathlib import Path
 
 import pytest
-from experiments.plan import Job, Plan
+from experiments.plan import Plan, Run
 from experiments.run_state import (
     differences,
     iterations_done,
     iterations_wanted,
-    job_config,
     put_aside,
     read_results,
     record_needs,
+    run_config,
     training_arguments,
 )
 
-CONFIG = str(Path(__file__).parents[2] / "configs" / "digits" / "faster_rcnn_student.yaml")
+CONFIG = str(Path(__file__).parents[3] / "configs" / "digits" / "faster_rcnn_student.yaml")
 
 
 @pytest.fixture
 def plan(tmp_path: Path) -> Plan:
     """A teacher and a student, both finished."""
-    teacher = Job("teacher", 0, CONFIG, (), tmp_path / "teacher" / "seed0")
-    student = Job("student", 0, CONFIG, (), tmp_path / "student" / "seed0", ("teacher/seed0",))
-    plan = Plan(tmp_path, {job.id: job for job in (teacher, student)})
-    for job in plan.jobs.values():
-        job.folder.mkdir(parents=True)
-        (job.folder / "config.yaml").write_text(job_config(job).dump())
-        (job.folder / "results.json").write_text("{}")
-        (job.folder / "model_final.pth").write_bytes(b"weights")
-        record_needs(plan, job)
+    teacher = Run("teacher", 0, CONFIG, (), tmp_path / "teacher" / "seed0")
+    student = Run("student", 0, CONFIG, (), tmp_path / "student" / "seed0", ("teacher/seed0",))
+    plan = Plan(tmp_path, {run.id: run for run in (teacher, student)})
+    for run in plan.runs.values():
+        run.folder.mkdir(parents=True)
+        (run.folder / "config.yaml").write_text(run_config(run).dump())
+        (run.folder / "results.json").write_text("{}")
+        (run.folder / "model_final.pth").write_bytes(b"weights")
+        record_needs(plan, run)
     return plan
 
 
-def differences_of(plan: Plan, job: Job) -> list[str]:
-    return differences(plan, job, job_config(job))
+def differences_of(plan: Plan, run: Run) -> list[str]:
+    return differences(plan, run, run_config(run))
 
 
 def test_the_same_config_is_no_difference_elsewhere_either(plan: Plan) -> None:
-    student = plan.jobs["student/seed0"]
+    student = plan.runs["student/seed0"]
     assert differences_of(plan, student) == []
     moved = student.folder.with_name("moved")
     student.folder.rename(moved)
@@ -50,12 +50,12 @@ def test_the_same_config_is_no_difference_elsewhere_either(plan: Plan) -> None:
 
 
 def test_a_changed_key_is_told_with_both_values(plan: Plan) -> None:
-    changed = dataclasses.replace(plan.jobs["student/seed0"], opts=("SOLVER.BASE_LR", "0.5"))
+    changed = dataclasses.replace(plan.runs["student/seed0"], opts=("SOLVER.BASE_LR", "0.5"))
     assert differences_of(plan, changed) == ["SOLVER.BASE_LR was 0.005 and is 0.5"]
 
 
 def test_a_key_that_is_newer_than_the_run_counts_as_its_default(plan: Plan) -> None:
-    student = plan.jobs["student/seed0"]
+    student = plan.runs["student/seed0"]
     config = student.folder / "config.yaml"
     lines = config.read_text().splitlines(keepends=True)
     older = [line for line in lines if "REG_GATE" not in line]
@@ -67,12 +67,12 @@ def test_a_key_that_is_newer_than_the_run_counts_as_its_default(plan: Plan) -> N
 
 
 def test_other_weights_of_what_is_needed_are_a_difference(plan: Plan) -> None:
-    (plan.jobs["teacher/seed0"].folder / "model_final.pth").write_bytes(b"other weights")
-    assert differences_of(plan, plan.jobs["student/seed0"]) == ["teacher/seed0 was trained anew"]
+    (plan.runs["teacher/seed0"].folder / "model_final.pth").write_bytes(b"other weights")
+    assert differences_of(plan, plan.runs["student/seed0"]) == ["teacher/seed0 was trained anew"]
 
 
 def test_a_run_that_saved_nothing_differs_in_nothing(plan: Plan) -> None:
-    changed = dataclasses.replace(plan.jobs["student/seed0"], opts=("SOLVER.BASE_LR", "0.5"))
+    changed = dataclasses.replace(plan.runs["student/seed0"], opts=("SOLVER.BASE_LR", "0.5"))
     (changed.folder / "results.json").unlink()
     assert differences_of(plan, changed) == []
     (changed.folder / "last_checkpoint").write_text("model_0000001.pth")
@@ -80,14 +80,14 @@ def test_a_run_that_saved_nothing_differs_in_nothing(plan: Plan) -> None:
 
 
 def test_results_count_only_beside_weights(plan: Plan) -> None:
-    student = plan.jobs["student/seed0"]
+    student = plan.runs["student/seed0"]
     assert read_results(student) == {}
     (student.folder / "model_final.pth").unlink()
     assert read_results(student) is None
 
 
 def test_progress_is_read_past_a_line_that_is_being_written(plan: Plan) -> None:
-    student = plan.jobs["student/seed0"]
+    student = plan.runs["student/seed0"]
     assert iterations_done(student) == 0
     whole = "".join(json.dumps({"iteration": i, "loss": "x" * 600}) + "\n" for i in range(40))
     (student.folder / "metrics.json").write_text(whole + '{"iterat')
@@ -95,7 +95,7 @@ def test_progress_is_read_past_a_line_that_is_being_written(plan: Plan) -> None:
 
 
 def test_putting_aside_keeps_one_older_run(plan: Plan) -> None:
-    student = plan.jobs["student/seed0"]
+    student = plan.runs["student/seed0"]
     for content in ("older", "newer"):
         student.folder.mkdir(exist_ok=True)
         (student.folder / "log.txt").write_text(content)
@@ -104,29 +104,29 @@ def test_putting_aside_keeps_one_older_run(plan: Plan) -> None:
     assert not student.folder.exists()
 
 
-def _staged(folder: Path) -> Job:
+def _staged(folder: Path) -> Run:
     data = ("DATASETS.PSEUDO", "('p.json',)", "SOLVER.MAX_ITER", "6")
     opts = (*data, "DISTILL.FINETUNE.MAX_ITER", "2")
-    return Job("staged", 0, CONFIG, opts, folder, stages=True)
+    return Run("staged", 0, CONFIG, opts, folder, stages=True)
 
 
 def test_a_run_of_two_stages_is_started_and_counted_as_one(tmp_path: Path) -> None:
-    job = _staged(tmp_path)
-    assert "--stages" in training_arguments(job)
-    assert "--stages" not in training_arguments(dataclasses.replace(job, stages=False))
-    assert iterations_wanted(job, job_config(job)) == 8
-    assert iterations_done(job) == 0
+    run = _staged(tmp_path)
+    assert "--stages" in training_arguments(run)
+    assert "--stages" not in training_arguments(dataclasses.replace(run, stages=False))
+    assert iterations_wanted(run, run_config(run)) == 8
+    assert iterations_done(run) == 0
     for stage, last in (("stage1_pseudo", 5), ("stage2_finetune", 0)):
         (tmp_path / stage).mkdir()
         (tmp_path / stage / "metrics.json").write_text(json.dumps({"iteration": last}) + "\n")
-    assert iterations_done(job) == 7
+    assert iterations_done(run) == 7
 
 
 def test_a_changed_config_is_noticed_in_the_first_stage_already(tmp_path: Path) -> None:
-    job = _staged(tmp_path)
-    (tmp_path / "config.yaml").write_text(job_config(job).dump())
+    run = _staged(tmp_path)
+    (tmp_path / "config.yaml").write_text(run_config(run).dump())
     (tmp_path / "stage1_pseudo").mkdir()
     (tmp_path / "stage1_pseudo" / "last_checkpoint").write_text("model_0000001.pth")
-    longer = dataclasses.replace(job, opts=(*job.opts, "DISTILL.FINETUNE.MAX_ITER", "4"))
-    (found,) = differences(Plan(tmp_path, {job.id: longer}), longer, job_config(longer))
+    longer = dataclasses.replace(run, opts=(*run.opts, "DISTILL.FINETUNE.MAX_ITER", "4"))
+    (found,) = differences(Plan(tmp_path, {run.id: longer}), longer, run_config(longer))
     assert found == "DISTILL.FINETUNE.MAX_ITER was 2 and is 4"

@@ -14,11 +14,11 @@ import pytest
 import yaml
 from experiments.plan import Plan, load_plan
 from experiments.run_state import read_results
-from experiments.runner import CONSOLE_FILE, RunFailed, run_jobs
+from experiments.runner import CONSOLE_FILE, RunFailed, run_plan
 
 from distill.data.digits import SPLITS, prepare_split
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 TINY = {
     "SOLVER.IMS_PER_BATCH": 2,
     "SOLVER.MAX_ITER": 60,
@@ -52,7 +52,7 @@ def write_plan(folder: Path, runs: list[dict]) -> Path:
 
 
 def run_all(plan: Plan, **options: bool) -> None:
-    run_jobs(plan, plan.select(), progress=False, **options)
+    run_plan(plan, plan.select(), progress=False, **options)
 
 
 def wait_for(path: Path, process: subprocess.Popen) -> None:
@@ -66,17 +66,17 @@ def wait_for(path: Path, process: subprocess.Popen) -> None:
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
 def test_a_killed_runner_is_continued_by_the_next(tmp_path: Path, number: signal.Signals) -> None:
     path = write_plan(tmp_path, [{"name": "only"}])
-    job = load_plan(path).jobs["only/seed0"]
+    run = load_plan(path).runs["only/seed0"]
     command = [sys.executable, str(ROOT / "scripts" / "experiment.py"), "run", str(path)]
     runner = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    wait_for(job.folder / "last_checkpoint", runner)
+    wait_for(run.folder / "last_checkpoint", runner)
     runner.send_signal(number)
     assert runner.wait(timeout=30) != 0
 
     run_all(load_plan(path))
 
-    assert read_results(job)["iterations"] == 60
-    starts = (job.folder / "log.txt").read_text().count("Starting training from iteration")
+    assert read_results(run)["iterations"] == 60
+    starts = (run.folder / "log.txt").read_text().count("Starting training from iteration")
     # SIGKILL leaves the training process to end its work; a second one must not join it.
     assert starts == (2 if number == signal.SIGTERM else 1)
 
@@ -91,20 +91,20 @@ def test_a_failure_shows_its_log_and_stops_only_what_needs_it(tmp_path: Path) ->
     with pytest.raises(RunFailed) as error:
         run_all(plan)
     message = str(error.value)
-    assert str(plan.jobs["broken/seed0"].folder / CONSOLE_FILE) in message
+    assert str(plan.runs["broken/seed0"].folder / CONSOLE_FILE) in message
     assert "nowhere.pth does not exist" in message
     assert "dependent/seed0 was not run: it needs broken/seed0" in message
-    assert read_results(plan.jobs["sound/seed0"])["iterations"] == 2
+    assert read_results(plan.runs["sound/seed0"])["iterations"] == 2
 
-    written = (plan.jobs["sound/seed0"].folder / CONSOLE_FILE).read_bytes()
+    written = (plan.runs["sound/seed0"].folder / CONSOLE_FILE).read_bytes()
     longer = [{"name": "sound", "opts": ["SOLVER.MAX_ITER", 3]}]
     run_all(load_plan(write_plan(tmp_path, runs[2:])))
-    assert (plan.jobs["sound/seed0"].folder / CONSOLE_FILE).read_bytes() == written
+    assert (plan.runs["sound/seed0"].folder / CONSOLE_FILE).read_bytes() == written
     changed = load_plan(write_plan(tmp_path, longer))
     with pytest.raises(ValueError, match="SOLVER.MAX_ITER was 2 and is 3"):
         run_all(changed)
     run_all(changed, replace_changed=True)
-    assert read_results(changed.jobs["sound/seed0"])["iterations"] == 3
+    assert read_results(changed.runs["sound/seed0"])["iterations"] == 3
 
 
 def test_a_wrong_config_is_refused_before_anything_runs(tmp_path: Path) -> None:

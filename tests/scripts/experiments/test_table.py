@@ -6,18 +6,18 @@ import json
 from pathlib import Path
 
 import pytest
-from experiments.plan import Job, Plan
+from experiments.plan import Plan, Run
 from experiments.table import format_tables, mean_and_spread
 
 
 @pytest.fixture
 def plan(tmp_path: Path) -> Plan:
     """Two finished seeds and one to come, and a run that has not begun."""
-    jobs = [Job("done", seed, "x.yaml", (), tmp_path / "done" / f"seed{seed}") for seed in range(3)]
-    jobs.append(Job("to_come", 0, "x.yaml", (), tmp_path / "to_come" / "seed0"))
-    for job, ap in zip(jobs, (50.0, 52.0), strict=False):
-        job.folder.mkdir(parents=True)
-        (job.folder / "model_final.pth").touch()
+    runs = [Run("done", seed, "x.yaml", (), tmp_path / "done" / f"seed{seed}") for seed in range(3)]
+    runs.append(Run("to_come", 0, "x.yaml", (), tmp_path / "to_come" / "seed0"))
+    for run, ap in zip(runs, (50.0, 52.0), strict=False):
+        run.folder.mkdir(parents=True)
+        (run.folder / "model_final.pth").touch()
         results = {
             "ap": ap,
             "ap50": 80.0,
@@ -25,15 +25,15 @@ def plan(tmp_path: Path) -> Plan:
             "params_m": 0.218,
             "iterations": 800,
             "train_seconds": 100.4,
-            "seed": job.seed,
+            "seed": run.seed,
             "dataset": "a",
             "datasets": {
                 "a": {"ap": ap, "ap50": 80.0, "ap75": None},
                 "b": {"ap": 1.0, "ap50": 2.0, "ap75": 3.0},
             },
         }
-        (job.folder / "results.json").write_text(json.dumps(results))
-    return Plan(tmp_path, {job.id: job for job in jobs})
+        (run.folder / "results.json").write_text(json.dumps(results))
+    return Plan(tmp_path, {run.id: run for run in runs})
 
 
 def cells(table: str, name: str) -> list[str]:
