@@ -22,7 +22,7 @@ _RETIRED = {
         "DISTILL.PSEUDO.SCORE_THRESHOLD and IGNORE_THRESHOLD",
     ),
 }
-# Nodes of which nothing is left here: the pre-training of backbones went to projects/IDaDet.
+# Nodes of which nothing is left here: the pre-training of backbones went to IDa-Det's project.
 _IGNORED = ("PRETRAIN",)
 
 

@@ -17,7 +17,7 @@ from distill.modeling.auxiliary_losses import add_auxiliary_losses
 from distill.views.student import record_student
 from distill.views.teacher import FrozenTeacher
 
-__all__ = ["Distiller"]
+__all__ = ["Distiller", "student_of", "teacher_of"]
 
 _STUDENT, _DISTILL = "student.", "distill."
 
@@ -165,6 +165,16 @@ class Distiller(nn.Module):
         for keys in result:
             keys[:] = [key.removeprefix(_STUDENT) for key in keys]
         return result
+
+
+def student_of(model: nn.Module) -> nn.Module:
+    """The detector that is trained, evaluated and exported: a Distiller's student, or the model."""
+    return model.student if isinstance(model, Distiller) else model
+
+
+def teacher_of(model: nn.Module) -> FrozenTeacher | None:
+    """The teacher of a Distiller; None where there is none."""
+    return model.teacher if isinstance(model, Distiller) else None
 
 
 def _event_storage() -> EventStorage | None:

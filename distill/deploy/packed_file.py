@@ -127,7 +127,7 @@ def _check_format(path: str | os.PathLike[str], metadata: Mapping[str, str]) -> 
     if metadata.get("format") != _FORMAT:
         raise CheckpointError(
             f"{path} is a safetensors file but not a packed detector: write one with "
-            "scripts/export_student.py --format packed."
+            "export_student.py --format packed."
         )
     version = metadata.get("format_version")
     if version != _VERSION:

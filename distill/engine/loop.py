@@ -12,7 +12,9 @@ from detectron2.engine import SimpleTrainer
 from detectron2.utils import comm
 from detectron2.utils.events import get_event_storage
 from torch import nn
+from torch.nn.parallel import DistributedDataParallel
 
+from distill.distiller import Distiller
 from distill.utils.seeding import Stream, derive_seed, seed_all
 
 __all__ = ["TrainLoop"]
@@ -107,7 +109,8 @@ class TrainLoop(SimpleTrainer):
 
     def _advice(self, names: list[str], finite: np.ndarray) -> str:
         """Where to look, given which terms (ranks, terms) are finite."""
-        methods = getattr(getattr(self.model, "module", self.model), "methods", ())
+        model = self.model.module if isinstance(self.model, DistributedDataParallel) else self.model
+        methods = model.methods if isinstance(model, Distiller) else ()
         prefixes = tuple(f"loss_{method.name.lower()}" for method in methods)
         bad = [name for name, column in zip(names, finite.T, strict=True) if not column.all()]
         if prefixes and all(name.startswith(prefixes) for name in bad):

@@ -14,9 +14,8 @@ from detectron2.engine import default_argument_parser, default_setup
 from detectron2.utils import comm
 from detectron2.utils.logger import setup_logger
 
+from distill.checks import check_config
 from distill.config import add_distill_config
-from distill.data.builtin import check_datasets
-from distill.data.pseudo.config import check_pseudo_config
 from distill.engine.run_files import write_environment
 
 __all__ = ["build_config", "exit_with", "set_up", "training_parser"]
@@ -81,14 +80,7 @@ def set_up(args: argparse.Namespace) -> CfgNode:
         FileNotFoundError, ValueError: in one sentence, if the config or a dataset is amiss.
     """
     cfg = build_config(args)
-    check_pseudo_config(cfg)
-    if not args.eval_only:
-        check_datasets(cfg.DATASETS.TRAIN, key="DATASETS.TRAIN")
-        check_datasets(cfg.DATASETS.UNLABELED, key="DATASETS.UNLABELED")
-        check_datasets(cfg.DATASETS.PSEUDO, key="DATASETS.PSEUDO")
-        named = cfg.DISTILL.PSEUDO.CLASSES_OF
-        check_datasets((named,) if named else (), key="DISTILL.PSEUDO.CLASSES_OF")
-    check_datasets(cfg.DATASETS.TEST, key="DATASETS.TEST")
+    check_config(cfg, training=not args.eval_only)
     setup_logger(cfg.OUTPUT_DIR, distributed_rank=comm.get_rank(), name="distill")
     default_setup(cfg, args)
     if comm.is_main_process():

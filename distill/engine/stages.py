@@ -14,8 +14,8 @@ from detectron2.config import CfgNode
 from detectron2.utils import comm
 
 from distill.engine.results import RESULTS_FILE
-from distill.utils.files import atomic_write, write_json
 from distill.utils.config_keys import defines_keys
+from distill.utils.files import atomic_write, write_json
 
 __all__ = ["STAGES", "run_stages", "stage_configs"]
 
@@ -55,7 +55,7 @@ def stage_configs(cfg: CfgNode) -> dict[str, CfgNode]:
     if not cfg.DATASETS.PSEUDO:
         raise ValueError(
             "--stages has no pseudo labels for its first stage: name the files of "
-            "scripts/pseudo_label.py in DATASETS.PSEUDO"
+            "pseudo_label.py in DATASETS.PSEUDO"
         )
     if not cfg.DATASETS.TRAIN:
         raise ValueError(

@@ -18,9 +18,11 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader
 
 from distill.build import build_teacher
+from distill.checks import check_student_classes
 from distill.data.loader import TrainLoader, build_test_loader, build_train_loader
 from distill.data.mixed_loader import MixedTrainLoader, build_mixed_loader
 from distill.data.registration import file_stem
+from distill.distiller import student_of, teacher_of
 from distill.engine.evaluation import build_evaluator
 from distill.engine.hooks import RepeatablePreciseBN, StudentCheckpoints
 from distill.engine.loop import TrainLoop
@@ -34,7 +36,6 @@ from distill.modeling.auxiliary_losses import add_auxiliary_losses
 from distill.modeling.ignored_regions import add_ignore_regions
 from distill.utils.checkpoint import SafeCheckpointer
 from distill.utils.seeding import Stream, derive_seed, seed_all
-from distill.views.classes import class_names, num_classes
 
 __all__ = ["Trainer"]
 
@@ -65,7 +66,7 @@ class Trainer(DefaultTrainer):
         # All ranks alike: what is not a parameter is not broadcast.
         seed_all(derive_seed(self.seed, Stream.INIT))
         model = self.build_model(cfg)
-        _prepare_student(cfg, getattr(model, "student", model))
+        _prepare_student(cfg, student_of(model))
         optimizer = self.build_optimizer(cfg, model)
         model = _distribute(model)
         self._trainer = TrainLoop(model, loader, optimizer, seed=self.seed, dtype=dtype)
@@ -79,8 +80,7 @@ class Trainer(DefaultTrainer):
     @property
     def student(self) -> nn.Module:
         """The detector that is evaluated and exported."""
-        model = _undistributed(self.model)
-        return getattr(model, "student", model)
+        return student_of(_undistributed(self.model))
 
     def test_teacher(self) -> dict[str, Any]:
         """Evaluates the teacher on the student's test datasets and classes.
@@ -88,7 +88,7 @@ class Trainer(DefaultTrainer):
         Raises:
             ValueError, FileNotFoundError: if the config refers to no teacher, or wrongly.
         """
-        teacher = getattr(_undistributed(self.model), "teacher", None)
+        teacher = teacher_of(_undistributed(self.model))
         if teacher is None:
             teacher = build_teacher(self.cfg)
         detector = TeacherInStudentClasses(teacher, self.cfg)
@@ -196,8 +196,8 @@ class Trainer(DefaultTrainer):
         state = TrainerBase.state_dict(self)
         state |= {"_trainer": self._trainer.state_dict(), "seed": self.seed}
         # Detectron2's dense detectors keep it in a plain attribute (of the main process here).
-        if hasattr(self.student, _NORMALIZER):
-            state[_NORMALIZER] = getattr(self.student, _NORMALIZER)
+        if _NORMALIZER in vars(self.student):
+            state[_NORMALIZER] = vars(self.student)[_NORMALIZER]
         return state
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -222,15 +222,8 @@ def _prepare_student(cfg: CfgNode, student: nn.Module) -> None:
         ValueError: if it predicts another number of classes than the pseudo labels' dataset has.
     """
     add_auxiliary_losses(student)
-    if not cfg.DATASETS.PSEUDO:
-        return
-    names = class_names(cfg)
-    if names and len(names) != num_classes(student):
-        raise ValueError(
-            f"The student predicts {num_classes(student)} classes, but its dataset has "
-            f"{len(names)}: set its NUM_CLASSES, or DISTILL.PSEUDO.CLASSES_OF"
-        )
-    if cfg.DISTILL.PSEUDO.IGNORE_THRESHOLD > 0:
+    check_student_classes(cfg, student)
+    if cfg.DATASETS.PSEUDO and cfg.DISTILL.PSEUDO.IGNORE_THRESHOLD > 0:
         add_ignore_regions(student)
 
 

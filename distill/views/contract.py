@@ -5,8 +5,8 @@ Detectron2's own RPN, RetinaNet and FCOS do not speak this language themselves: 
 it for them. A detector of your own follows the Protocols below, by their members alone; nothing has
 to be inherited or registered.
 
-Letters: N images, C channels, H and W cells, R anchors, A anchors a cell, K classes, D values that a
-head predicts for an anchor.
+Letters: N images, C channels, H and W cells, R anchors, A anchors a cell, K classes, D values that
+a head predicts for an anchor.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ class AnchorGenerator(Protocol):
     num_anchors: Sequence[int]
     """A, by level."""
     offset: float
-    """Place of a cell's anchors between its corners, 0 for the upper left one, 0.5 for the center."""
+    """Place of a cell's anchors: 0 for its upper left corner, 0.5 for its center."""
 
     def __call__(self, features: list[Tensor]) -> list[Boxes]:
         """The (H W A, 4) anchors of every level, in pixels."""
