@@ -7,11 +7,11 @@ from typing import Any
 
 import torch
 from detectron2.config import CfgNode, configurable
-from detectron2.modeling import META_ARCH_REGISTRY, build_backbone
+from detectron2.modeling import META_ARCH_REGISTRY
 from detectron2.modeling.meta_arch.fcos import FCOS, FCOSHead
 from detectron2.structures import Boxes, Instances
 
-from distill.modeling.norm import head_norm
+from distill.modeling.dense import tower_detector_arguments, tower_keys
 from distill.utils.config_keys import defines_keys
 
 __all__ = ["ConfigurableFCOS", "add_fcos_config"]
@@ -24,23 +24,12 @@ def add_fcos_config(cfg: CfgNode) -> None:
     Args:
         cfg: a config made by ``detectron2.config.get_cfg()``.
     """
-    fcos = cfg.MODEL.FCOS = CfgNode()
-    fcos.NUM_CLASSES = 80
-    # Levels of the backbone that the head reads.
-    fcos.IN_FEATURES = ("p3", "p4", "p5", "p6", "p7")
-    # Convolutions of each branch of the head, and their normalization.
-    fcos.NUM_CONVS = 4
-    fcos.NORM = "GN"
-    # Score that all classes start with.
-    fcos.PRIOR_PROB = 0.01
+    # SCORE_THRESH_TEST is of the geometric mean of class score and centerness.
+    fcos = cfg.MODEL.FCOS = tower_keys(score_thresh=0.2)
     # Radius, in strides, around an object's center within which points are positive.
     fcos.CENTER_SAMPLING_RADIUS = 1.5
     fcos.FOCAL_LOSS_ALPHA = 0.25
     fcos.FOCAL_LOSS_GAMMA = 2.0
-    # Detections below this geometric mean of class score and centerness are dropped.
-    fcos.SCORE_THRESH_TEST = 0.2
-    fcos.TOPK_CANDIDATES_TEST = 1000
-    fcos.NMS_THRESH_TEST = 0.6
 
 
 @META_ARCH_REGISTRY.register()
@@ -60,29 +49,13 @@ class ConfigurableFCOS(FCOS):
     def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
         """The arguments from MODEL.FCOS and what is common to all detectors."""
         node = cfg.MODEL.FCOS
-        backbone = build_backbone(cfg)
-        shapes = [backbone.output_shape()[name] for name in node.IN_FEATURES]
-        head = FCOSHead(
-            input_shape=shapes,
-            num_classes=node.NUM_CLASSES,
-            conv_dims=[shapes[0].channels] * node.NUM_CONVS,
-            prior_prob=node.PRIOR_PROB,
-            norm=head_norm(node.NORM),
-        )
+        arguments, tower = tower_detector_arguments(cfg, node)
         return {
-            "backbone": backbone,
-            "head": head,
-            "head_in_features": list(node.IN_FEATURES),
-            "num_classes": node.NUM_CLASSES,
+            **arguments,
+            "head": FCOSHead(**tower),
             "center_sampling_radius": node.CENTER_SAMPLING_RADIUS,
             "focal_loss_alpha": node.FOCAL_LOSS_ALPHA,
             "focal_loss_gamma": node.FOCAL_LOSS_GAMMA,
-            "test_score_thresh": node.SCORE_THRESH_TEST,
-            "test_topk_candidates": node.TOPK_CANDIDATES_TEST,
-            "test_nms_thresh": node.NMS_THRESH_TEST,
-            "max_detections_per_image": cfg.TEST.DETECTIONS_PER_IMAGE,
-            "pixel_mean": cfg.MODEL.PIXEL_MEAN,
-            "pixel_std": cfg.MODEL.PIXEL_STD,
         }
 
     @torch.no_grad()

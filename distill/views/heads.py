@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from distill.views.contract import DenseHead
 
-__all__ = ["apply_deltas", "best_probability", "dense_head"]
+__all__ = ["apply_deltas", "best_probability", "central_probability", "dense_head"]
 
 
 def dense_head(model: nn.Module, head: str = "dense") -> DenseHead:
@@ -47,6 +47,19 @@ def best_probability(logits: Sequence[Tensor]) -> list[Tensor]:
     return [x.amax(2).sigmoid() for x in logits]
 
 
+def central_probability(logits: Sequence[Tensor], centerness: Sequence[Tensor]) -> list[Tensor]:
+    """(N, R_l) by level, the geometric mean of the best class' probability and the centerness.
+
+    Args:
+        logits: (N, R_l, K) by level.
+        centerness: (N, R_l, 1) logits by level.
+    """
+    return [
+        (x * y.squeeze(2).sigmoid()).sqrt()
+        for x, y in zip(best_probability(logits), centerness, strict=True)
+    ]
+
+
 class _RetinaNetHead:
     """RetinaNet's head: class logits, and deltas of the detector's own transform."""
 
@@ -71,10 +84,7 @@ class _FCOSHead(_RetinaNetHead):
 
     def objectness(self, outputs: Sequence[Sequence[Tensor]]) -> list[Tensor]:
         logits, _, centerness = outputs
-        return [
-            (x * y.squeeze(2).sigmoid()).sqrt()
-            for x, y in zip(best_probability(logits), centerness, strict=True)
-        ]
+        return central_probability(logits, centerness)
 
 
 class _RPNHead(_RetinaNetHead):

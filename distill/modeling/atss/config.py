@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from detectron2.config import CfgNode
 
+from distill.modeling.dense import tower_keys
 from distill.utils.config_keys import defines_keys
 
 __all__ = ["add_atss_config"]
@@ -13,19 +14,13 @@ __all__ = ["add_atss_config"]
 def add_atss_config(cfg: CfgNode) -> None:
     """Adds the keys of ATSS to a Detectron2 config, in place.
 
+    Each level has one anchor a location, whose size is MODEL.ANCHOR_GENERATOR.SIZES'.
+
     Args:
         cfg: a config made by ``detectron2.config.get_cfg()``.
     """
-    atss = cfg.MODEL.ATSS = CfgNode()
-    atss.NUM_CLASSES = 80
-    # Levels of the backbone that the head reads; each has one anchor a location, whose size is
-    # MODEL.ANCHOR_GENERATOR.SIZES'.
-    atss.IN_FEATURES = ("p3", "p4", "p5", "p6", "p7")
-    # Convolutions of each branch of the head, and their normalization.
-    atss.NUM_CONVS = 4
-    atss.NORM = "GN"
-    # Score that all classes start with.
-    atss.PRIOR_PROB = 0.01
+    # SCORE_THRESH_TEST is of the class score, without the centerness.
+    atss = cfg.MODEL.ATSS = tower_keys(score_thresh=0.05)
     # Anchors a level, the nearest to an object's center, that are candidates for it.
     atss.TOPK = 9
     # Weights of (dx, dy, dw, dh) in the box transform.
@@ -36,8 +31,3 @@ def add_atss_config(cfg: CfgNode) -> None:
     atss.CLS_LOSS_WEIGHT = 1.0
     atss.BOX_LOSS_WEIGHT = 2.0
     atss.CENTERNESS_LOSS_WEIGHT = 1.0
-    # Boxes below this class score (without the centerness) are dropped; so many of each level are
-    # left to NMS.
-    atss.SCORE_THRESH_TEST = 0.05
-    atss.TOPK_CANDIDATES_TEST = 1000
-    atss.NMS_THRESH_TEST = 0.6

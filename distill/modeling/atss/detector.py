@@ -14,35 +14,35 @@ from fvcore.nn import sigmoid_focal_loss
 from torch import Tensor
 from torch.nn import functional as F
 
-from distill.losses import aligned_overlap
-from distill.modeling.atss.base import AdaptiveDetector
-from distill.modeling.atss.geometry import box_centers
 from distill.modeling.atss.head import ATSSHead
-from distill.modeling.atss.losses import centerness_target, class_targets, leave_out_ignored
+from distill.modeling.atss.losses import centerness_target
+from distill.modeling.dense import (
+    AdaptiveDetector,
+    box_centers,
+    class_targets,
+    leave_out_ignored,
+)
+from distill.ops.boxes import aligned_overlap
 from distill.utils.distributed import mean_over_devices
-from distill.views.heads import best_probability
+from distill.views.heads import apply_deltas, central_probability
 
 __all__ = ["ATSS"]
 
 
 @META_ARCH_REGISTRY.register()
 class ATSS(AdaptiveDetector):
-    """ATSS, arXiv 1912.02424: focal loss, GIoU loss and centerness on adaptively chosen anchors.
-
-    Attributes:
-        box2box_transform: what the head's deltas mean.
-    """
+    """ATSS, arXiv 1912.02424: focal loss, GIoU loss and centerness on adaptively chosen anchors."""
 
     @configurable
     def __init__(
         self,
         *,
-        box_weights: Sequence[float] = (10.0, 10.0, 5.0, 5.0),
-        focal_loss_alpha: float = 0.25,
-        focal_loss_gamma: float = 2.0,
-        cls_loss_weight: float = 1.0,
-        box_loss_weight: float = 2.0,
-        centerness_loss_weight: float = 1.0,
+        box_weights: Sequence[float],
+        focal_loss_alpha: float,
+        focal_loss_gamma: float,
+        cls_loss_weight: float,
+        box_loss_weight: float,
+        centerness_loss_weight: float,
         **arguments: Any,
     ) -> None:
         """Puts the detector together.
@@ -54,10 +54,10 @@ class ATSS(AdaptiveDetector):
             cls_loss_weight: factor of the focal loss.
             box_loss_weight: factor of the GIoU loss.
             centerness_loss_weight: factor of the centerness' cross-entropy.
-            arguments: those of :class:`AdaptiveDetector`.
+            arguments: those of :class:`~distill.modeling.dense.AdaptiveDetector`.
         """
-        super().__init__(**arguments)
-        self.box2box_transform = Box2BoxTransform(weights=tuple(box_weights))
+        transform = Box2BoxTransform(weights=tuple(box_weights))
+        super().__init__(box2box_transform=transform, **arguments)
         self.focal_loss_alpha = focal_loss_alpha
         self.focal_loss_gamma = focal_loss_gamma
         self.cls_loss_weight = cls_loss_weight
@@ -68,22 +68,13 @@ class ATSS(AdaptiveDetector):
     def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
         """The arguments from MODEL.ATSS, MODEL.ANCHOR_GENERATOR and what all detectors share."""
         node = cfg.MODEL.ATSS
-        arguments, shapes = cls.shared_arguments(cfg, node)
-        head = ATSSHead(
-            input_shape=shapes,
-            num_classes=node.NUM_CLASSES,
-            num_convs=node.NUM_CONVS,
-            norm=node.NORM,
-            prior_prob=node.PRIOR_PROB,
-        )
+        arguments, tower = cls.shared_arguments(cfg, node)
         return {
             **arguments,
-            "head": head,
+            "head": ATSSHead(**tower),
             "box_weights": node.BBOX_REG_WEIGHTS,
             "focal_loss_alpha": node.FOCAL_LOSS_ALPHA,
             "focal_loss_gamma": node.FOCAL_LOSS_GAMMA,
-            "cls_loss_weight": node.CLS_LOSS_WEIGHT,
-            "box_loss_weight": node.BOX_LOSS_WEIGHT,
             "centerness_loss_weight": node.CENTERNESS_LOSS_WEIGHT,
         }
 
@@ -107,15 +98,12 @@ class ATSS(AdaptiveDetector):
             boxes: (N, R, 4) the objects' corners, or the anchors' own.
         """
         logits, deltas, centerness = (
-            torch.cat(x, dim=1).float()
-            for x in self._transpose_dense_predictions(list(predictions), [self.num_classes, 4, 1])
+            torch.cat(x, dim=1).float() for x in self.by_anchor(predictions)
         )
         logits, labels = leave_out_ignored(logits, labels, self.num_classes)
         positive = labels != self.num_classes
         table = Boxes.cat(anchors).tensor
-        predicted = self.box2box_transform.apply_deltas(
-            deltas.flatten(0, 1), table.repeat(len(deltas), 1)
-        ).view_as(deltas)
+        predicted = apply_deltas(self.box2box_transform, deltas, table)
         target = centerness_target(box_centers(table), boxes)
         weight = target * positive
         number = mean_over_devices(positive.sum())
@@ -143,10 +131,7 @@ class ATSS(AdaptiveDetector):
             outputs: what the head returned, (N, R_l, D) by level: logits, deltas, centerness.
         """
         logits, _, centerness = outputs
-        return [
-            (x * y.squeeze(2).sigmoid()).sqrt()
-            for x, y in zip(best_probability(logits), centerness, strict=True)
-        ]
+        return central_probability(logits, centerness)
 
     def scored_deltas(
         self, predictions: Sequence[list[Tensor]]
@@ -159,9 +144,7 @@ class ATSS(AdaptiveDetector):
         Args:
             predictions: of the head.
         """
-        logits, deltas, centerness = self._transpose_dense_predictions(
-            list(predictions), [self.num_classes, 4, 1]
-        )
+        logits, deltas, centerness = self.by_anchor(predictions)
         scores = [
             (F.threshold(x.sigmoid(), self.test_score_thresh, 0.0) * y.sigmoid()).sqrt()
             for x, y in zip(logits, centerness, strict=True)

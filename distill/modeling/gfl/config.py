@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from detectron2.config import CfgNode
 
+from distill.modeling.dense import tower_keys
 from distill.utils.config_keys import defines_keys
 
 __all__ = ["add_gfl_config"]
@@ -13,19 +14,13 @@ __all__ = ["add_gfl_config"]
 def add_gfl_config(cfg: CfgNode) -> None:
     """Adds the keys of GFL to a Detectron2 config, in place.
 
+    Each level has one anchor a location, whose size is MODEL.ANCHOR_GENERATOR.SIZES' and matters
+    for the assignment alone.
+
     Args:
         cfg: a config made by ``detectron2.config.get_cfg()``.
     """
-    gfl = cfg.MODEL.GFL = CfgNode()
-    gfl.NUM_CLASSES = 80
-    # Levels of the backbone that the head reads; each has one anchor a location, whose size is
-    # MODEL.ANCHOR_GENERATOR.SIZES' and matters for the assignment alone.
-    gfl.IN_FEATURES = ("p3", "p4", "p5", "p6", "p7")
-    # Convolutions of each branch of the head, and their normalization.
-    gfl.NUM_CONVS = 4
-    gfl.NORM = "GN"
-    # Score that all classes start with.
-    gfl.PRIOR_PROB = 0.01
+    gfl = cfg.MODEL.GFL = tower_keys(score_thresh=0.05)
     # Anchors a level, the nearest to an object's center, that are candidates for it.
     gfl.TOPK = 9
     # Largest distance from a location to a side of its box, in strides: the distribution has one
@@ -37,7 +32,3 @@ def add_gfl_config(cfg: CfgNode) -> None:
     gfl.CLS_LOSS_WEIGHT = 1.0
     gfl.BOX_LOSS_WEIGHT = 2.0
     gfl.DFL_LOSS_WEIGHT = 0.25
-    # Boxes below this score are dropped; so many of each level are left to NMS.
-    gfl.SCORE_THRESH_TEST = 0.05
-    gfl.TOPK_CANDIDATES_TEST = 1000
-    gfl.NMS_THRESH_TEST = 0.6

@@ -13,15 +13,19 @@ from detectron2.structures import Boxes, Instances
 from torch import Tensor
 from torch.nn import functional as F
 
-from distill.losses import aligned_overlap
-from distill.modeling.atss.base import AdaptiveDetector
-from distill.modeling.atss.geometry import box_centers, side_distances
-from distill.modeling.atss.losses import class_targets, leave_out_ignored
+from distill.modeling.dense import (
+    AdaptiveDetector,
+    box_centers,
+    class_targets,
+    leave_out_ignored,
+    pad_ground_truth,
+    side_distances,
+)
 from distill.modeling.gfl.distribution import expected_distance
 from distill.modeling.gfl.head import GFLHead
 from distill.modeling.gfl.losses import distribution_focal_loss, quality_focal_loss
 from distill.modeling.gfl.region import valuable_region
-from distill.modeling.ground_truth import pad_ground_truth
+from distill.ops.boxes import aligned_overlap
 from distill.utils.distributed import mean_over_devices
 
 __all__ = ["GFL"]
@@ -38,7 +42,8 @@ class GFL(AdaptiveDetector):
     the anchor's size matters for the assignment alone.
 
     Attributes:
-        reg_max: the largest such distance; a side has reg_max + 1 bins.
+        reg_max: the largest such distance.
+        num_bins: B = reg_max + 1, the bins of a side.
         box2box_transform: makes boxes of distances in pixels, not of the head's distributions:
             see :meth:`decode_boxes`.
     """
@@ -47,11 +52,11 @@ class GFL(AdaptiveDetector):
     def __init__(
         self,
         *,
-        reg_max: int = 16,
-        quality_beta: float = 2.0,
-        cls_loss_weight: float = 1.0,
-        box_loss_weight: float = 2.0,
-        dfl_loss_weight: float = 0.25,
+        reg_max: int,
+        quality_beta: float,
+        cls_loss_weight: float,
+        box_loss_weight: float,
+        dfl_loss_weight: float,
         **arguments: Any,
     ) -> None:
         """Puts the detector together.
@@ -62,15 +67,15 @@ class GFL(AdaptiveDetector):
             cls_loss_weight: factor of the quality focal loss.
             box_loss_weight: factor of the GIoU loss.
             dfl_loss_weight: factor of the distribution focal loss.
-            arguments: those of :class:`~distill.modeling.atss.AdaptiveDetector`.
+            arguments: those of :class:`~distill.modeling.dense.AdaptiveDetector`.
 
         Raises:
             ValueError: if `reg_max` is not positive, or as there.
         """
-        super().__init__(**arguments)
+        transform = Box2BoxTransformLinear(normalize_by_size=False)
+        super().__init__(box2box_transform=transform, **arguments)
         if reg_max < 1:
             raise ValueError(f"MODEL.GFL.REG_MAX is {reg_max}, but must be at least 1.")
-        self.box2box_transform = Box2BoxTransformLinear(normalize_by_size=False)
         self.reg_max = reg_max
         self.num_bins = reg_max + 1
         self.quality_beta = quality_beta
@@ -82,22 +87,12 @@ class GFL(AdaptiveDetector):
     def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
         """The arguments from MODEL.GFL, MODEL.ANCHOR_GENERATOR and what all detectors share."""
         node = cfg.MODEL.GFL
-        arguments, shapes = cls.shared_arguments(cfg, node)
-        head = GFLHead(
-            input_shape=shapes,
-            num_classes=node.NUM_CLASSES,
-            num_convs=node.NUM_CONVS,
-            norm=node.NORM,
-            prior_prob=node.PRIOR_PROB,
-            reg_max=node.REG_MAX,
-        )
+        arguments, tower = cls.shared_arguments(cfg, node)
         return {
             **arguments,
-            "head": head,
+            "head": GFLHead(reg_max=node.REG_MAX, **tower),
             "reg_max": node.REG_MAX,
             "quality_beta": node.QUALITY_BETA,
-            "cls_loss_weight": node.CLS_LOSS_WEIGHT,
-            "box_loss_weight": node.BOX_LOSS_WEIGHT,
             "dfl_loss_weight": node.DFL_LOSS_WEIGHT,
         }
 
@@ -105,7 +100,7 @@ class GFL(AdaptiveDetector):
         """The boxes that distributions stand for, not clipped to the image.
 
         Args:
-            deltas: (N, R, 4 (reg_max + 1)) logits of the distributions.
+            deltas: (N, R, 4 B) logits of the distributions.
             anchors: (R, 4) corners in pixels.
             stride: pixels per cell of their level.
 
@@ -120,8 +115,8 @@ class GFL(AdaptiveDetector):
         return expected_distance(self._by_side(deltas)) * stride
 
     def _by_side(self, deltas: Tensor) -> Tensor:
-        """(..., 4, reg_max + 1) from (..., 4 (reg_max + 1))."""
-        return deltas.unflatten(-1, (4, self.reg_max + 1))
+        """(..., 4, B) from (..., 4 B)."""
+        return deltas.unflatten(-1, (4, self.num_bins))
 
     @torch.no_grad()
     def valuable_region(self, anchors: list[Boxes], gt_instances: list[Instances]) -> Tensor:
@@ -161,9 +156,7 @@ class GFL(AdaptiveDetector):
             labels: (N, R), K for the background, -1 for what is neither.
             boxes: (N, R, 4) the objects' corners, or the anchors' own.
         """
-        by_level, deltas = self._transpose_dense_predictions(
-            list(predictions), [self.num_classes, 4 * (self.reg_max + 1)]
-        )
+        by_level, deltas = self.by_anchor(predictions)
         logits = torch.cat(by_level, dim=1).float()
         strides = self.anchor_generator.strides
         predicted = torch.cat(
@@ -206,9 +199,7 @@ class GFL(AdaptiveDetector):
         Args:
             predictions: of the head.
         """
-        logits, deltas = self._transpose_dense_predictions(
-            list(predictions), [self.num_classes, 4 * (self.reg_max + 1)]
-        )
+        logits, deltas = self.by_anchor(predictions)
         scores = [F.threshold(x.sigmoid(), self.test_score_thresh, 0.0) for x in logits]
         levels = zip(deltas, self.anchor_generator.strides, strict=True)
         return scores, [self._distances(*x) for x in levels]

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from distill.losses import aligned_overlap
-from distill.modeling.atss.assigner import assign_anchors, find_candidates
+from distill.modeling.dense import assign_anchors, find_candidates
+from distill.ops.boxes import aligned_overlap
 
 __all__ = ["valuable_region"]
 

@@ -13,6 +13,7 @@ from detectron2.utils.events import EventStorage
 from helpers import tiny
 
 from distill.modeling.atss import ATSS, ATSSHead
+from distill.modeling.dense import tower_arguments
 
 LOG2, LOG3 = math.log(2), math.log(3)
 
@@ -28,11 +29,27 @@ class OneLevel(Backbone):
 
 
 def one_level(**changes) -> ATSS:
-    """2x2 cells, which are the anchors as well, and two classes."""
+    """2x2 cells, which are the anchors as well, and two classes; else as published."""
     backbone = OneLevel()
+    shapes = list(backbone.output_shape().values())
+    tower = tower_arguments(shapes, num_classes=2, num_convs=4, norm="GN", prior_prob=0.01)
+    arguments = {
+        "topk": 9,
+        "box_weights": (10.0, 10.0, 5.0, 5.0),
+        "focal_loss_alpha": 0.25,
+        "focal_loss_gamma": 2.0,
+        "cls_loss_weight": 1.0,
+        "box_loss_weight": 2.0,
+        "centerness_loss_weight": 1.0,
+        "test_score_thresh": 0.05,
+        "test_topk_candidates": 1000,
+        "test_nms_thresh": 0.6,
+        "max_detections_per_image": 100,
+        **changes,
+    }
     return ATSS(
         backbone=backbone,
-        head=ATSSHead(input_shape=list(backbone.output_shape().values()), num_classes=2),
+        head=ATSSHead(**tower),
         head_in_features=["map"],
         anchor_generator=DefaultAnchorGenerator(
             sizes=[[16]], aspect_ratios=[1.0], strides=[16], offset=0.5
@@ -40,7 +57,7 @@ def one_level(**changes) -> ATSS:
         num_classes=2,
         pixel_mean=[0.0] * 3,
         pixel_std=[1.0] * 3,
-        **changes,
+        **arguments,
     )
 
 

@@ -6,12 +6,14 @@ from detectron2.layers import CycleBatchNormList, ShapeSpec
 from torch import nn
 
 from distill.modeling.atss import ATSSHead
+from distill.modeling.dense import tower_arguments
 
 
 def head(channels: int = 8, **changes) -> ATSSHead:
     torch.manual_seed(0)
     shapes = [ShapeSpec(channels=channels, stride=stride) for stride in (8, 16)]
-    return ATSSHead(input_shape=shapes, num_classes=3, **changes)
+    arguments = {"num_convs": 4, "norm": "GN", "prior_prob": 0.01, **changes}
+    return ATSSHead(**tower_arguments(shapes, num_classes=3, **arguments))
 
 
 @pytest.mark.parametrize(

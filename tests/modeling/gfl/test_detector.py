@@ -12,6 +12,7 @@ from detectron2.structures import Boxes, ImageList, Instances
 from detectron2.utils.events import EventStorage
 from helpers import tiny
 
+from distill.modeling.dense import tower_arguments
 from distill.modeling.gfl import GFL, GFLHead
 from distill.views.student import record_student
 
@@ -31,15 +32,24 @@ class OneLevel(Backbone):
 def one_level(**changes) -> GFL:
     """2x2 cells of 16 pixels, anchors of 20 in their middle, two classes and three bins."""
     backbone = OneLevel()
+    shapes = list(backbone.output_shape().values())
+    tower = tower_arguments(shapes, num_classes=2, num_convs=4, norm="GN", prior_prob=0.01)
     arguments = {
         "anchor_generator": DefaultAnchorGenerator(
             sizes=[[20]], aspect_ratios=[1.0], strides=[16], offset=0.5
         ),
-        "head": GFLHead(
-            input_shape=list(backbone.output_shape().values()), num_classes=2, reg_max=2
-        ),
+        "head": GFLHead(reg_max=2, **tower),
         "num_classes": 2,
         "reg_max": 2,
+        "topk": 9,
+        "quality_beta": 2.0,
+        "cls_loss_weight": 1.0,
+        "box_loss_weight": 2.0,
+        "dfl_loss_weight": 0.25,
+        "test_score_thresh": 0.05,
+        "test_topk_candidates": 1000,
+        "test_nms_thresh": 0.6,
+        "max_detections_per_image": 100,
         **changes,
     }
     return GFL(

@@ -7,13 +7,15 @@ import torch
 from detectron2.layers import CycleBatchNormList, ShapeSpec
 from torch import nn
 
+from distill.modeling.dense import tower_arguments
 from distill.modeling.gfl import GFLHead
 
 
-def head(channels: int = 8, **changes) -> GFLHead:
+def head(channels: int = 8, reg_max: int = 16, **changes) -> GFLHead:
     torch.manual_seed(0)
     shapes = [ShapeSpec(channels=channels, stride=stride) for stride in (8, 16)]
-    return GFLHead(input_shape=shapes, num_classes=3, **changes)
+    arguments = {"num_convs": 4, "norm": "GN", "prior_prob": 0.01, **changes}
+    return GFLHead(reg_max=reg_max, **tower_arguments(shapes, num_classes=3, **arguments))
 
 
 @pytest.mark.parametrize("norm", ["GN", "BN", ""])

@@ -28,8 +28,18 @@ class OneLevel(Backbone):
 
 
 def one_level(**changes) -> SSD:
-    """2x2 cells of three anchors, with sides 16, 32 and 16, and two classes."""
+    """2x2 cells of three anchors, with sides 16, 32 and 16, and two classes; else as published."""
     anchors = SSDAnchorGenerator(sizes=[16, 64], aspect_ratios=[[1.0]], strides=[16])
+    arguments = {
+        "box_weights": (10.0, 10.0, 5.0, 5.0),
+        "iou_threshold": 0.5,
+        "negative_ratio": 3.0,
+        "test_score_thresh": 0.01,
+        "test_topk_candidates": 400,
+        "test_nms_thresh": 0.45,
+        "max_detections_per_image": 200,
+        **changes,
+    }
     return SSD(
         backbone=OneLevel(),
         head=SSDHead([3], anchors.num_anchors, num_classes=2),
@@ -38,7 +48,7 @@ def one_level(**changes) -> SSD:
         image_size=32,
         pixel_mean=[0.0] * 3,
         pixel_std=[1.0] * 3,
-        **changes,
+        **arguments,
     )
 
 

@@ -10,7 +10,16 @@ from torch import Tensor
 
 from distill.ops.padding import pad_rows
 
-__all__ = ["pad_ground_truth", "targets_of"]
+__all__ = [
+    "CERTAIN_BACKGROUND",
+    "class_targets",
+    "leave_out_ignored",
+    "pad_ground_truth",
+    "targets_of",
+]
+
+# A logit whose sigmoid, and so the focal loss of background, is 0; half precision holds it.
+CERTAIN_BACKGROUND = -1e4
 
 
 def pad_ground_truth(instances: Sequence[Instances]) -> tuple[Tensor, Tensor, Tensor]:
@@ -52,3 +61,34 @@ def targets_of(
     labels = classes.gather(1, index).masked_fill(~positive, background)
     matched = boxes.gather(1, index[..., None].expand(-1, -1, 4))
     return labels, torch.where(positive[..., None], matched, anchors)
+
+
+def leave_out_ignored(logits: Tensor, labels: Tensor, num_classes: int) -> tuple[Tensor, Tensor]:
+    """Makes ignored anchors background that costs nothing and gives no gradient.
+
+    Args:
+        logits: (N, R, K) of losses that are 0 for certain background.
+        labels: (N, R) int64, K for the background, -1 where ignored.
+        num_classes: K.
+
+    Returns:
+        Both with the ignored anchors changed.
+    """
+    ignored = labels < 0
+    logits = logits.masked_fill(ignored[..., None], CERTAIN_BACKGROUND)
+    return logits, labels.masked_fill(ignored, num_classes)
+
+
+def class_targets(labels: Tensor, values: Tensor, num_classes: int) -> Tensor:
+    """What the classes' own probabilities should be.
+
+    Args:
+        labels: (N, R) int64, K for the background.
+        values: (N, R) what an object's class should have.
+        num_classes: K.
+
+    Returns:
+        (N, R, K) float32, 0 but at the labels.
+    """
+    zeros = values.new_zeros((*labels.shape, num_classes + 1), dtype=torch.float32)
+    return zeros.scatter(-1, labels[..., None], values.float()[..., None])[..., :-1]

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from distill.losses import aligned_overlap
-from distill.modeling.atss.geometry import box_centers, side_distances
+from distill.modeling.dense.geometry import box_centers, side_distances
+from distill.ops.boxes import aligned_overlap
 
 __all__ = ["Candidates", "assign_anchors", "find_candidates"]
 

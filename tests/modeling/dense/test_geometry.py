@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import torch
 
-from distill.modeling.atss import box_centers, side_distances
+from distill.modeling.dense import box_centers, side_distances
 
 
 def test_a_center_lies_half_way_between_the_corners() -> None:

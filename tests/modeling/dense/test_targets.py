@@ -3,7 +3,7 @@ from __future__ import annotations
 import torch
 from detectron2.structures import Boxes, Instances
 
-from distill.modeling.ground_truth import pad_ground_truth
+from distill.modeling.dense import class_targets, pad_ground_truth
 
 
 def objects(boxes: list[list[float]], classes: list[int]) -> Instances:
@@ -30,3 +30,9 @@ def test_a_batch_without_objects_has_one_empty_place() -> None:
     boxes, classes, valid = pad_ground_truth([objects([], []), objects([], [])])
     assert boxes.shape == (2, 1, 4) and classes.dtype == torch.int64
     assert valid.tolist() == [[False], [False]]
+
+
+def test_targets_are_zero_but_at_the_labels() -> None:
+    labels, values = torch.tensor([[1, 2, 0]]), torch.tensor([[0.25, 0.5, 0.75]])
+    # Class 2 is the background.
+    assert class_targets(labels, values, 2).tolist() == [[[0, 0.25], [0, 0], [0.75, 0]]]
