@@ -11,7 +11,6 @@ from detectron2.utils.events import EventStorage
 from helpers import tiny
 from torch import nn
 
-from distill.views.contract import offered_signals
 from distill.views.ground_truth import GroundTruth
 from distill.views.proposals import Proposals, dense_proposals
 from distill.views.roi import RoiOutputs, run_roi_head
@@ -60,26 +59,6 @@ def test_nothing_is_left_behind_also_after_an_error(name: str) -> None:
         raise RuntimeError("boom")
     assert number_of_hooks(model) == 0
     assert {m: set(vars(module)) for m, module in model.named_modules()} == before
-
-
-def test_what_each_detector_provides() -> None:
-    provided = {name: offered_signals(build()) for name, build in DETECTORS.items()}
-    both = {"features", "rpn_proposals", "roi", "proposals", "rpn"}
-    dense = {"features", "proposals", "dense"}
-    assert provided == {name: both if name in TWO_STAGE else dense for name in DETECTORS}
-
-
-def test_a_cascade_provides_no_roi_signal() -> None:
-    cfg = tiny.rcnn_cfg(
-        MODEL__ROI_HEADS__NAME="CascadeROIHeads",
-        MODEL__ROI_HEADS__IOU_THRESHOLDS=[0.5],
-        MODEL__ROI_BOX_HEAD__CLS_AGNOSTIC_BBOX_REG=True,
-    )
-    assert offered_signals(tiny.build(cfg)) == {"features", "rpn_proposals", "proposals", "rpn"}
-
-
-def test_a_module_without_boxes_provides_no_proposals() -> None:
-    assert offered_signals(nn.Linear(1, 1)) == set()
 
 
 @pytest.mark.parametrize("name", TWO_STAGE)
