@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from detectron2 import model_zoo
 
 __all__ = ["is_in_zoo", "zoo_checkpoint", "zoo_config"]
@@ -24,10 +26,7 @@ def zoo_config(reference: str, key: str) -> str:
     Raises:
         FileNotFoundError: one sentence, if the zoo has no such config.
     """
-    try:
-        return model_zoo.get_config_file(reference[len(_PREFIX) :])
-    except RuntimeError as error:
-        raise FileNotFoundError(_unknown(reference, key)) from error
+    return _look_up(model_zoo.get_config_file, reference, key)
 
 
 def zoo_checkpoint(reference: str, key: str) -> str:
@@ -40,14 +39,14 @@ def zoo_checkpoint(reference: str, key: str) -> str:
     Raises:
         FileNotFoundError: one sentence, if the zoo has no such weights.
     """
+    return _look_up(model_zoo.get_checkpoint_url, reference, key)
+
+
+def _look_up(find: Callable[[str], str], reference: str, key: str) -> str:
+    name = reference[len(_PREFIX) :]
     try:
-        return model_zoo.get_checkpoint_url(reference[len(_PREFIX) :])
+        return find(name)
     except RuntimeError as error:
-        raise FileNotFoundError(_unknown(reference, key)) from error
-
-
-def _unknown(reference: str, key: str) -> str:
-    return (
-        f'{key}: the model zoo of Detectron2 has no "{reference[len(_PREFIX) :]}"; look the name '
-        "up in its list"
-    )
+        raise FileNotFoundError(
+            f'{key}: the model zoo of Detectron2 has no "{name}"; look the name up in its list'
+        ) from error
