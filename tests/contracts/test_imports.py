@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -53,6 +54,14 @@ def test_a_room_imports_only_what_stands_to_its_left() -> None:
             if top == "distill":
                 left = rest and (rest[0] == own or PLACE.get(rest[0], 99) < PLACE[own])
                 assert left, f"{path} imports {name}"
+
+
+def test_losses_and_operations_know_torch_alone() -> None:
+    for path in FILES:
+        if room_of(path) in ("ops", "losses"):
+            names = {x.split(".")[0] for x in imported(ast.parse(path.read_text()))}
+            foreign = names - sys.stdlib_module_names - {"torch", "torchvision", "distill"}
+            assert not foreign, path
 
 
 def test_no_function_imports_the_library_to_dodge_a_circle() -> None:
