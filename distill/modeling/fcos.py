@@ -28,6 +28,7 @@ def add_fcos_config(cfg: CfgNode) -> None:
     fcos = cfg.MODEL.FCOS = tower_keys(score_thresh=0.2)
     # Radius, in strides, around an object's center within which points are positive.
     fcos.CENTER_SAMPLING_RADIUS = 1.5
+    # Weight of the positives in the focal loss, and its exponent.
     fcos.FOCAL_LOSS_ALPHA = 0.25
     fcos.FOCAL_LOSS_GAMMA = 2.0
 

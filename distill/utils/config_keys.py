@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 from detectron2.config import CfgNode
 
-__all__ = ["AddKeys", "add_all_keys", "defines_keys"]
+__all__ = ["AddKeys", "add_all_keys", "defines_keys", "key_adders"]
 
 AddKeys = Callable[[CfgNode], None]
 
@@ -37,3 +37,8 @@ def add_all_keys(cfg: CfgNode) -> None:
     cfg.DISTILL = CfgNode()
     for add in _ADDERS:
         add(cfg)
+
+
+def key_adders() -> tuple[AddKeys, ...]:
+    """The functions that define keys, of every room that has been imported."""
+    return tuple(_ADDERS)

@@ -25,6 +25,7 @@ def add_atss_config(cfg: CfgNode) -> None:
     atss.TOPK = 9
     # Weights of (dx, dy, dw, dh) in the box transform.
     atss.BBOX_REG_WEIGHTS = (10.0, 10.0, 5.0, 5.0)
+    # Weight of the positives in the focal loss, and its exponent.
     atss.FOCAL_LOSS_ALPHA = 0.25
     atss.FOCAL_LOSS_GAMMA = 2.0
     # Factors of the focal loss, the GIoU loss and the centerness' cross-entropy.

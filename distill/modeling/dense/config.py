@@ -17,13 +17,15 @@ __all__ = ["detection_arguments", "tower_arguments", "tower_detector_arguments",
 def tower_keys(*, score_thresh: float) -> CfgNode:
     """The keys of a detector with RetinaNet's two branches: those of FCOS, ATSS and GFL.
 
+    Every node gets a tuple of levels of its own, as YAML would write a shared one as a reference.
+
     Args:
         score_thresh: default of SCORE_THRESH_TEST.
     """
     node = CfgNode()
+    # Classes without the background.
     node.NUM_CLASSES = 80
-    # Levels of the backbone that the head reads: p3 to p7. Every node has a tuple of its own, as
-    # YAML would write a shared one as a reference.
+    # Levels of the backbone that the head reads.
     node.IN_FEATURES = tuple(f"p{level}" for level in range(3, 8))
     # Convolutions of each branch of the head, and their normalization.
     node.NUM_CONVS = 4

@@ -21,6 +21,7 @@ def add_ssd_config(cfg: CfgNode) -> None:
     cfg.INPUT.AUGMENTATION = "default"
 
     ssd = cfg.MODEL.SSD = CfgNode()
+    # Classes without the background.
     ssd.NUM_CLASSES = 80
     # Height and width of the images, in pixels, for which maps and anchors are laid out.
     ssd.IMAGE_SIZE = 300
