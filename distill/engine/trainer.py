@@ -33,7 +33,7 @@ from distill.engine.solver import build_lr_scheduler, build_optimizer
 from distill.engine.teacher_evaluation import TeacherInStudentClasses, teacher_test_config
 from distill.labeling.unlabeled import unlabeled_records
 from distill.modeling.auxiliary_losses import add_auxiliary_losses
-from distill.modeling.ignored_regions import add_ignore_regions
+from distill.modeling.ignored_regions import add_ignored_regions
 from distill.utils.checkpoint import SafeCheckpointer
 from distill.utils.seeding import Stream, derive_seed, seed_all
 
@@ -66,7 +66,7 @@ class Trainer(DefaultTrainer):
         # All ranks alike: what is not a parameter is not broadcast.
         seed_all(derive_seed(self.seed, Stream.INIT))
         model = self.build_model(cfg)
-        _prepare_student(cfg, student_of(model))
+        _prepare_student(cfg, student_of(model), model)
         optimizer = self.build_optimizer(cfg, model)
         model = _distribute(model)
         self._trainer = TrainLoop(model, loader, optimizer, seed=self.seed, dtype=dtype)
@@ -215,7 +215,7 @@ class Trainer(DefaultTrainer):
             setattr(self.student, _NORMALIZER, state_dict[_NORMALIZER])
 
 
-def _prepare_student(cfg: CfgNode, student: nn.Module) -> None:
+def _prepare_student(cfg: CfgNode, student: nn.Module, model: nn.Module) -> None:
     """Adds what a plain detector does not do in training by itself.
 
     Raises:
@@ -224,7 +224,7 @@ def _prepare_student(cfg: CfgNode, student: nn.Module) -> None:
     add_auxiliary_losses(student)
     check_student_classes(cfg, student)
     if cfg.DATASETS.PSEUDO and cfg.DISTILL.PSEUDO.IGNORE_THRESHOLD > 0:
-        add_ignore_regions(student)
+        add_ignored_regions(student, around=model)
 
 
 def _undistributed(model: nn.Module) -> nn.Module:

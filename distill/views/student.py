@@ -7,7 +7,7 @@ computes the same signals on demand (see `distill.views.teacher`).
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -16,6 +16,7 @@ import torch
 from detectron2.structures import Boxes, Instances
 from torch import Tensor, nn
 
+from distill.utils.replacement import replaced_method
 from distill.views.contract import offered_signals
 from distill.views.dense import DensePredictions, dense_predictions, stack_labels
 from distill.views.ground_truth import GroundTruth
@@ -155,22 +156,14 @@ def record_student(model: nn.Module, batched_inputs: Sequence[dict]) -> Iterator
         yield signals
 
 
-@contextmanager
-def _watch_method(owner: nn.Module, name: str, note: Callable[[Any], None]) -> Iterator[None]:
+def _watch_method(
+    owner: nn.Module, name: str, note: Callable[[Any], None]
+) -> AbstractContextManager[None]:
     """Notes what a method of a module returns, where no module's forward would show it."""
-    method = getattr(owner, name)
 
-    def watched(*args: Any, **kwargs: Any) -> Any:
+    def watched(method: Callable, *args: Any, **kwargs: Any) -> Any:
         output = method(*args, **kwargs)
         note(output)
         return output
 
-    # An attribute of the instance shadows the class's method until it is removed.
-    before = vars(owner).get(name)
-    setattr(owner, name, watched)
-    try:
-        yield
-    finally:
-        delattr(owner, name)
-        if before is not None:
-            setattr(owner, name, before)
+    return replaced_method(owner, name, watched)

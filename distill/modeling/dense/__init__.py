@@ -13,6 +13,7 @@ from distill.modeling.dense.config import (
 from distill.modeling.dense.geometry import box_centers, side_distances
 from distill.modeling.dense.head import ScaledHead
 from distill.modeling.dense.targets import (
+    CERTAIN_BACKGROUND,
     class_targets,
     leave_out_ignored,
     pad_ground_truth,
@@ -20,6 +21,7 @@ from distill.modeling.dense.targets import (
 )
 
 __all__ = [
+    "CERTAIN_BACKGROUND",
     "AdaptiveDetector",
     "BaseDenseDetector",
     "Candidates",
