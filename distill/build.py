@@ -18,7 +18,7 @@ from distill.methods.base import Method, build_methods
 from distill.utils.config_keys import defines_keys
 from distill.utils.model_zoo import is_in_zoo, zoo_config
 from distill.views.classes import class_names, map_classes, num_classes, teacher_class_names
-from distill.views.contract import offered_signals
+from distill.views.contract import TeachingDetector, offered_signals
 from distill.views.levels import match_levels
 from distill.views.teacher import FrozenTeacher
 from distill.views.teacher_weights import CONFIG_KEY, load_covering_weights
@@ -125,6 +125,11 @@ def check_pair(student: nn.Module, teacher: nn.Module, methods: Sequence[Method]
                     f"take another {role} ({_ROLE_KEYS[role]})"
                 )
         method.check_pair(student, teacher)
+    if not isinstance(teacher, TeachingDetector):
+        raise ValueError(
+            f"{type(teacher).__name__} cannot be a teacher, as it does not preprocess images apart "
+            f"from its forward (preprocess_image); take another teacher ({CONFIG_KEY})"
+        )
 
 
 def build_teacher(cfg: CfgNode) -> FrozenTeacher:

@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import partial
 
-from torch import nn
+from torch import Tensor, nn
 
 from distill.views.levels import Level
 
-__all__ = ["build_adapters"]
+__all__ = ["Initialize", "build_adapters", "near_zero", "variance_preserving"]
+
+Initialize = Callable[[Tensor], object]
+"""Fills the weights of an adapter, in place."""
+
+near_zero: Initialize = partial(nn.init.normal_, std=1e-4)
+"""N(0, 1e-4): adapted maps are nearly 0 at first, and the loss is the square of the teacher's."""
+
+variance_preserving: Initialize = partial(nn.init.kaiming_normal_, nonlinearity="linear")
+"""N(0, 1 / fan-in): values keep their scale, for losses that divide by the student's deviation."""
 
 _KERNELS = {"conv3x3": 3, "conv1x1": 1}
 
 
 def build_adapters(
-    kind: str, levels: Iterable[Level], key: str, std: float = 1e-4
+    kind: str, levels: Iterable[Level], key: str, initialize: Initialize, *, always: bool
 ) -> nn.ModuleDict:
     """One adapter a level, by the name of the student's level.
 
@@ -22,7 +32,9 @@ def build_adapters(
         kind: "conv3x3", "conv1x1", or "none" for the maps as they are.
         levels: the matched levels.
         key: config key of the kind, for messages.
-        std: standard deviation of the initial weights; biases start at 0.
+        initialize: fills the initial weights; biases start at 0. What suits one loss ruins
+            another, so that every method says its own.
+        always: whether levels of equal channels get a convolution too.
 
     Raises:
         ValueError: if the kind is unknown, or is "none" though the channels differ.
@@ -31,18 +43,19 @@ def build_adapters(
         raise ValueError(f'{key} is "{kind}"; choose one of {", ".join(_KERNELS)}, none')
     adapters = nn.ModuleDict()
     for level in levels:
-        if kind == "none":
-            if level.student_channels != level.teacher_channels:
-                raise ValueError(
-                    f'{key} is "none", but level {level.student} has {level.student_channels} '
-                    f"channels in the student and {level.teacher_channels} in the teacher; "
-                    "choose conv1x1 or conv3x3"
-                )
+        equal = level.student_channels == level.teacher_channels
+        if kind == "none" and not equal:
+            raise ValueError(
+                f'{key} is "none", but level {level.student} has {level.student_channels} '
+                f"channels in the student and {level.teacher_channels} in the teacher; "
+                "choose conv1x1 or conv3x3"
+            )
+        if kind == "none" or (equal and not always):
             adapters[level.student] = nn.Identity()
             continue
         size = _KERNELS[kind]
         layer = nn.Conv2d(level.student_channels, level.teacher_channels, size, padding=size // 2)
-        nn.init.normal_(layer.weight, std=std)
+        initialize(layer.weight)
         nn.init.zeros_(layer.bias)
         adapters[level.student] = layer
     return adapters

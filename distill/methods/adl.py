@@ -2,18 +2,22 @@
 
 The student's class probabilities imitate the teacher's, the more so the harder a sample is to
 imitate or the less sure the teacher is. Formulas and constants follow the published code ("code")
-and a second-hand account of the paper ("paper"); see projects/ADL/README.md.
+and a second-hand account of the paper ("paper"); the README of the project of that name lists which
+is which.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
 
 import torch
 from detectron2.config import CfgNode, configurable
 from torch import Tensor
 
 from distill.losses import adaptive_distillation_sums
-from distill.methods.base import METHODS, Method, MethodOutput, check_choices, config_arguments
-from distill.methods.dense_picture import draw_dense_discrepancy
+from distill.methods.base import METHODS, Method, MethodOutput, check_choices
+from distill.methods.pictures import draw_dense_discrepancy
 from distill.methods.schedule import Schedule, schedule_keys
 from distill.views.dense_pairs import count_positives, pair_levels
 from distill.views.levels import Level
@@ -38,18 +42,22 @@ class ADL(Method):
     @staticmethod
     def add_keys(node: CfgNode) -> None:
         """Adds the keys of DISTILL.ADL with their defaults."""
+        # Factor of the loss.
         node.WEIGHT = 1.0
         # What the adaptive weight multiplies: half of the cross-entropy ("code"), or the divergence
         # ("paper").
         node.FORM = "code"
-        # Weight (1 - exp(-(KL + BETA * H(q)))) ** GAMMA; the normalizer is the sum of q ** THETA.
+        # Exponent of the adaptive weight (1 - exp(-(KL + BETA * H))) ** GAMMA.
         node.GAMMA = 2.0
+        # Factor of the teacher's entropy H in it.
         node.BETA = 1.0
+        # Exponent of the teacher's probability q in the normalizer, the sum of q ** THETA.
         node.THETA = 1.8
         # "teacher" for that normalizer, or the number of the student's "positives".
         node.NORMALIZER = "teacher"
         # "dense" for the head of a one-stage detector, "rpn" for the RPN of a two-stage one.
         node.HEAD = "dense"
+        # Factor of the loss over training.
         node.SCHEDULE = schedule_keys("constant")
 
     @configurable
@@ -57,27 +65,16 @@ class ADL(Method):
         self,
         *,
         schedule: Schedule,
-        weight: float = 1.0,
-        form: str = "code",
-        gamma: float = 2.0,
-        beta: float = 1.0,
-        theta: float = 1.8,
-        normalizer: str = "teacher",
-        head: str = "dense",
-        mask_padding: bool = True,
+        weight: float,
+        form: str,
+        gamma: float,
+        beta: float,
+        theta: float,
+        normalizer: str,
+        head: str,
+        mask_padding: bool,
     ) -> None:
-        """Checks the choices; every argument but the schedule is a key of DISTILL.ADL.
-
-        Args:
-            schedule: factor of the loss over training.
-            weight: factor of the loss.
-            form: "code" or "paper", see :func:`distill.losses.adaptive_distillation`.
-            gamma: exponent of the adaptive weight.
-            beta: factor of the teacher's entropy in it.
-            theta: exponent of the teacher's probabilities in the normalizer.
-            normalizer: "teacher", the sum of these; or "positives", the student's.
-            head: "dense", or "rpn" for the objectness of a two-stage detector's RPN.
-            mask_padding: leave out anchors whose center lies in the padding (DISTILL.DENSE).
+        """Checks the values, which `add_keys` describes, and DISTILL.DENSE.MASK_PADDING.
 
         Raises:
             ValueError: one sentence that names the key, if a value is not allowed.
@@ -102,9 +99,10 @@ class ADL(Method):
         self.mask_padding = mask_padding
 
     @classmethod
-    def from_config(cls, cfg: CfgNode, levels: tuple[Level, ...]) -> dict:
-        """The arguments from DISTILL.ADL; the levels of the neck are not used."""
-        return {**config_arguments(cfg, "ADL"), "mask_padding": cfg.DISTILL.DENSE.MASK_PADDING}
+    def from_config(cls, cfg: CfgNode, levels: Sequence[Level]) -> dict[str, Any]:
+        """The keys of DISTILL.ADL, and DISTILL.DENSE.MASK_PADDING."""
+        own = super().from_config(cfg, levels)
+        return {**own, "mask_padding": cfg.DISTILL.DENSE.MASK_PADDING}
 
     @property
     def requires(self) -> frozenset[str]:

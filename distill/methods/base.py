@@ -5,16 +5,16 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
-from detectron2.config import CfgNode
+from detectron2.config import CfgNode, get_cfg
 from fvcore.common.registry import Registry
 from torch import Tensor, nn
 
 from distill.methods.schedule import Schedule
-from distill.utils.config_keys import defines_keys
+from distill.utils.config_keys import add_all_keys, defines_keys
 from distill.views.dense_pairs import check_dense_pair
 from distill.views.levels import Level
 from distill.views.student import StudentSignals
@@ -26,8 +26,9 @@ __all__ = [
     "MethodOutput",
     "build_methods",
     "check_choices",
-    "config_arguments",
 ]
+
+M = TypeVar("M", bound="Method")
 
 METHODS = Registry("DISTILL_METHOD")
 METHODS.__doc__ = """
@@ -54,7 +55,10 @@ class MethodOutput:
 class Method(nn.Module):
     """Base of the methods; its parameters (adapters) are trained with the student's.
 
-    Subclasses define `forward(student, teacher) -> MethodOutput`.
+    Subclasses define `add_keys`, `forward(student, teacher) -> MethodOutput`, and a constructor
+    under Detectron2's `@configurable` that takes every key by its name in lower case. Defaults
+    stand in `add_keys` alone: `method(cfg, levels)` reads the config's values, and `with_defaults`
+    is for code that has no config.
 
     Attributes:
         name: name in the registry, and of the method's config node.
@@ -77,9 +81,34 @@ class Method(nn.Module):
         super().__init__()
         self.schedule = schedule
 
+    @classmethod
+    def from_config(cls, cfg: CfgNode, levels: Sequence[Level]) -> dict[str, Any]:
+        """The constructor's arguments: every key in lower case, and `schedule` of SCHEDULE.
+
+        Args:
+            cfg: the student's config.
+            levels: feature levels that student and teacher share; for methods that read the neck.
+        """
+        node = cfg.DISTILL[cls.name]
+        arguments = {key.lower(): value for key, value in node.items() if key != "SCHEDULE"}
+        return {"schedule": Schedule.from_config(node.SCHEDULE, cfg.SOLVER.MAX_ITER), **arguments}
+
+    @classmethod
+    def with_defaults(cls: type[M], levels: Sequence[Level] = (), **changes: Any) -> M:
+        """The method with the default of every key but those that are given.
+
+        Args:
+            levels: feature levels that student and teacher share; for methods that read the neck.
+            changes: arguments of the constructor. The default schedule ends with the default
+                SOLVER.MAX_ITER of Detectron2, so that most callers give theirs.
+        """
+        cfg = get_cfg()
+        add_all_keys(cfg)
+        return cls(cfg, levels, **changes)
+
     @property
     def requires(self) -> frozenset[str]:
-        """Signals that both detectors must provide, see `distill.views.contract.offered_signals`."""
+        """Signals that both must provide, see `distill.views.contract.offered_signals`."""
         raise NotImplementedError(f"{type(self).__name__} must define requires")
 
     @property
@@ -89,7 +118,7 @@ class Method(nn.Module):
 
     @property
     def compares_classes(self) -> bool:
-        """Whether it reads the teacher's classes, which are then matched to the student's by name."""
+        """Whether it reads the teacher's classes, which are then matched by name."""
         return False
 
     @property
@@ -148,21 +177,6 @@ def check_choices(
     for key, value in given.items():
         if value not in choices[key]:
             raise ValueError(f'{node}.{key} is "{value}"; choose one of {", ".join(choices[key])}')
-
-
-def config_arguments(cfg: CfgNode, name: str) -> dict[str, Any]:
-    """The arguments of a method's constructor that its config node holds.
-
-    Args:
-        cfg: the student's config.
-        name: the method's name, and its node's.
-
-    Returns:
-        Every key in lower case, and `schedule` made of the node SCHEDULE.
-    """
-    node = cfg.DISTILL[name]
-    arguments = {key.lower(): value for key, value in node.items() if key != "SCHEDULE"}
-    return {"schedule": Schedule.from_config(node.SCHEDULE, cfg.SOLVER.MAX_ITER), **arguments}
 
 
 def build_methods(names: Iterable[str], cfg: CfgNode, levels: tuple[Level, ...]) -> list[Method]:

@@ -7,8 +7,9 @@ the published code. On the ROI head of a two-stage detector it is an extension o
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from detectron2.config import CfgNode, configurable
@@ -20,8 +21,8 @@ from distill.losses import (
     iou_localization,
     largest_discrepancy,
 )
-from distill.methods.base import METHODS, Method, MethodOutput, check_choices, config_arguments
-from distill.methods.dense_picture import draw_dense_discrepancy
+from distill.methods.base import METHODS, Method, MethodOutput, check_choices
+from distill.methods.pictures import draw_dense_discrepancy
 from distill.methods.schedule import Schedule, schedule_keys
 from distill.utils.distributed import mean_over_devices
 from distill.views.dense_pairs import count_positives, pair_levels
@@ -55,8 +56,9 @@ class BCKD(Method):
     @staticmethod
     def add_keys(node: CfgNode) -> None:
         """Adds the keys of DISTILL.BCKD with their defaults."""
-        # Factors of classification and localization; 0 switches a term off.
+        # Factor of the classification term; 0 switches it off.
         node.CLS_WEIGHT = 1.0
+        # Factor of the localization term; 0 switches it off.
         node.LOC_WEIGHT = 4.0
         # Overlap of the boxes: giou, or iou.
         node.IOU_TYPE = "giou"
@@ -66,6 +68,7 @@ class BCKD(Method):
         node.SKIP_EMPTY_LEVELS = False
         # "dense" for the head of a one-stage detector, "roi" for the ROI head of a two-stage one.
         node.HEAD = "dense"
+        # Factor of both terms over training.
         node.SCHEDULE = schedule_keys("constant")
 
     @configurable
@@ -73,25 +76,15 @@ class BCKD(Method):
         self,
         *,
         schedule: Schedule,
-        cls_weight: float = 1.0,
-        loc_weight: float = 4.0,
-        iou_type: str = "giou",
-        weight_exponent: float = 1.0,
-        skip_empty_levels: bool = False,
-        head: str = "dense",
-        mask_padding: bool = True,
+        cls_weight: float,
+        loc_weight: float,
+        iou_type: str,
+        weight_exponent: float,
+        skip_empty_levels: bool,
+        head: str,
+        mask_padding: bool,
     ) -> None:
-        """Checks the choices; every argument but the schedule is a key of DISTILL.BCKD.
-
-        Args:
-            schedule: factor of both terms over training.
-            cls_weight: factor of the classification term; 0 switches it off.
-            loc_weight: factor of the localization term; 0 switches it off.
-            iou_type: "giou", or "iou" as in the paper's text.
-            weight_exponent: of the difference of the probabilities that weighs both terms.
-            skip_empty_levels: leave out levels on which the batch has no positive anchor.
-            head: "dense", or "roi" for the ROI head of a two-stage detector.
-            mask_padding: leave out anchors whose center lies in the padding (DISTILL.DENSE).
+        """Checks the values, which `add_keys` describes, and DISTILL.DENSE.MASK_PADDING.
 
         Raises:
             ValueError: one sentence that names the key, if a value is not allowed.
@@ -110,9 +103,10 @@ class BCKD(Method):
         self.mask_padding = mask_padding
 
     @classmethod
-    def from_config(cls, cfg: CfgNode, levels: tuple[Level, ...]) -> dict:
-        """The arguments from DISTILL.BCKD; the levels of the neck are not used."""
-        return {**config_arguments(cfg, "BCKD"), "mask_padding": cfg.DISTILL.DENSE.MASK_PADDING}
+    def from_config(cls, cfg: CfgNode, levels: Sequence[Level]) -> dict[str, Any]:
+        """The keys of DISTILL.BCKD, and DISTILL.DENSE.MASK_PADDING."""
+        own = super().from_config(cfg, levels)
+        return {**own, "mask_padding": cfg.DISTILL.DENSE.MASK_PADDING}
 
     @property
     def requires(self) -> frozenset[str]:

@@ -6,12 +6,15 @@ anchors and in the valuable region around them. Weights and normalizers follow t
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import torch
 from detectron2.config import CfgNode, configurable
 from torch import Tensor, nn
 
 from distill.losses import distribution_distillation
-from distill.methods.base import METHODS, Method, MethodOutput, config_arguments
+from distill.methods.base import METHODS, Method, MethodOutput
 from distill.methods.schedule import Schedule, schedule_keys
 from distill.views.dense_pairs import LevelPair, pair_levels
 from distill.views.levels import Level
@@ -35,10 +38,13 @@ class LD(Method):
     @staticmethod
     def add_keys(node: CfgNode) -> None:
         """Adds the keys of DISTILL.LD with their defaults."""
-        # Factors on positive anchors and in the valuable region around them; 0 switches the latter off.
+        # Factor on positive anchors.
         node.WEIGHT = 0.25
+        # Factor in the valuable region around them; 0 switches this term off.
         node.VALUABLE_WEIGHT = 0.25
+        # Temperature of the softmax over the bins.
         node.TEMPERATURE = 10.0
+        # Factor of both terms over training.
         node.SCHEDULE = schedule_keys("constant")
 
     @configurable
@@ -46,19 +52,12 @@ class LD(Method):
         self,
         *,
         schedule: Schedule,
-        weight: float = 0.25,
-        valuable_weight: float = 0.25,
-        temperature: float = 10.0,
-        mask_padding: bool = True,
+        weight: float,
+        valuable_weight: float,
+        temperature: float,
+        mask_padding: bool,
     ) -> None:
-        """Notes the constants; every argument but the schedule is a key of DISTILL.LD.
-
-        Args:
-            schedule: factor of both terms over training.
-            weight: factor of the term on positives.
-            valuable_weight: factor of the term in the valuable region; 0 switches it off.
-            temperature: of the softmax over the bins.
-            mask_padding: leave out anchors whose center lies in the padding (DISTILL.DENSE).
+        """Checks the values, which `add_keys` describes, and DISTILL.DENSE.MASK_PADDING.
 
         Raises:
             ValueError: if the temperature is not positive.
@@ -72,9 +71,10 @@ class LD(Method):
         self.mask_padding = mask_padding
 
     @classmethod
-    def from_config(cls, cfg: CfgNode, levels: tuple[Level, ...]) -> dict:
-        """The arguments from DISTILL.LD; the levels of the neck are not used."""
-        return {**config_arguments(cfg, "LD"), "mask_padding": cfg.DISTILL.DENSE.MASK_PADDING}
+    def from_config(cls, cfg: CfgNode, levels: Sequence[Level]) -> dict[str, Any]:
+        """The keys of DISTILL.LD, and DISTILL.DENSE.MASK_PADDING."""
+        own = super().from_config(cfg, levels)
+        return {**own, "mask_padding": cfg.DISTILL.DENSE.MASK_PADDING}
 
     @property
     def requires(self) -> frozenset[str]:
@@ -95,9 +95,9 @@ class LD(Method):
         super().check_pair(student, teacher)
         if student.num_bins != teacher.num_bins:
             raise ValueError(
-                f"LD compares distributions bin by bin, but MODEL.GFL.REG_MAX is "
-                f"{student.num_bins - 1} for the student and {teacher.num_bins - 1} for the teacher; "
-                "set them alike"
+                "LD compares distributions bin by bin, but MODEL.GFL.REG_MAX is "
+                f"{student.num_bins - 1} for the student and {teacher.num_bins - 1} for the "
+                "teacher; set them alike"
             )
 
     def forward(self, student: StudentSignals, teacher: TeacherSignals) -> MethodOutput:

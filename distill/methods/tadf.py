@@ -2,11 +2,14 @@
 
 Neck, classification and box knowledge are borrowed where the teacher does better, with a penalty
 that decays. The sharing of the student's proposals, the Gaussian masks and the box gate follow
-second-hand accounts; weights, normalizers and the options are partly choices of ours (see
-projects/TADF/README.md for which).
+second-hand accounts; weights, normalizers and the options are partly choices of ours, which the
+README of the project of that name lists.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
 
 import torch
 from detectron2.config import CfgNode, configurable
@@ -19,12 +22,12 @@ from distill.losses import (
     gaussian_box_masks,
     masked_imitation,
 )
-from distill.methods.adapters import build_adapters
-from distill.methods.base import METHODS, Method, MethodOutput, check_choices, config_arguments
+from distill.methods.adapters import build_adapters, near_zero
+from distill.methods.base import METHODS, MethodOutput, check_choices
+from distill.methods.neck import MapPair, NeckContext, NeckMethod
 from distill.methods.pictures import draw_proposals
 from distill.methods.schedule import Schedule, schedule_keys
-from distill.views.ground_truth import GroundTruth
-from distill.views.levels import Level, assign_levels, common_region
+from distill.views.levels import Level
 from distill.views.roi import RoiOutputs
 from distill.views.sharing import SharedProposals, share_proposals
 from distill.views.student import StudentSignals
@@ -42,21 +45,26 @@ _CHOICES = {
 
 
 @METHODS.register()
-class TADF(Method):
+class TADF(NeckMethod):
     """Neck imitation under Gaussian masks, foreground scores and gated boxes, all decaying."""
 
     name = "TADF"
+    mean_over_levels = True
 
     @staticmethod
     def add_keys(node: CfgNode) -> None:
         """Adds the keys of DISTILL.TADF with their defaults."""
-        # Factors of the three terms; 0 switches a term, and what it needs of the teacher, off.
+        # Factor of the neck term; 0 switches it off.
         node.NECK_WEIGHT = 3.0
+        # Factor of the classification term; 0 switches it off.
         node.CLS_WEIGHT = 20.0
+        # Factor of the box term; 0 switches it off. Without classification and boxes the ROI heads
+        # are not needed.
         node.REG_WEIGHT = 1.0
         # Whose proposals both ROI heads see: student, teacher or both.
         node.SHARE = "student"
-        # Neck: a box is imitated on the one level its area assigns it to ("area"), or on "all" levels.
+        # Neck: a box is imitated on the one level that its area assigns it to ("area"), or on
+        # "all" levels.
         node.LEVEL_ASSIGNMENT = "area"
         # Neck, "area": square root of the box area, in pixels, that belongs on the stride-16 level.
         node.CANONICAL_BOX_SIZE = 224
@@ -71,45 +79,31 @@ class TADF(Method):
         # Boxes are borrowed where the teacher's box has a higher IoU with the ground truth than the
         # proposal ("proposal"), than the student's own box ("student"), or always ("none").
         node.REG_GATE = "proposal"
+        # Factor of all terms over training.
         node.SCHEDULE = schedule_keys("linear")
 
     @configurable
     def __init__(
         self,
         *,
-        levels: tuple[Level, ...],
+        levels: Sequence[Level],
         schedule: Schedule,
-        neck_weight: float = 3.0,
-        cls_weight: float = 20.0,
-        reg_weight: float = 1.0,
-        share: str = "student",
-        level_assignment: str = "area",
-        canonical_box_size: int = 224,
-        adapter: str = "conv3x3",
-        cls_loss: str = "bce",
-        cls_gate: str = "fg",
-        reg_gate: str = "proposal",
+        neck_weight: float,
+        cls_weight: float,
+        reg_weight: float,
+        share: str,
+        level_assignment: str,
+        canonical_box_size: int,
+        adapter: str,
+        cls_loss: str,
+        cls_gate: str,
+        reg_gate: str,
     ) -> None:
-        """Builds the adapters; every argument is a key of DISTILL.TADF.
-
-        Args:
-            levels: feature levels that student and teacher share.
-            schedule: factor of all terms over training.
-            neck_weight: factor of the neck term; 0 switches it off.
-            cls_weight: factor of the classification term; 0 switches it off.
-            reg_weight: factor of the box term; 0 switches it off.
-            share: whose proposals: "student", "teacher" or "both".
-            level_assignment: a box is imitated on one level by its "area", or on "all".
-            canonical_box_size: for "area", the box size in pixels of the stride-16 level.
-            adapter: "conv3x3", "conv1x1" or "none".
-            cls_loss: "bce" or "kl".
-            cls_gate: "fg", "correct" or "better".
-            reg_gate: "proposal", "student" or "none".
+        """Checks the values, which `add_keys` describes, and builds the adapters.
 
         Raises:
             ValueError: one sentence that names the key, if a choice is unknown.
         """
-        super().__init__(schedule)
         given = {
             "SHARE": share,
             "LEVEL_ASSIGNMENT": level_assignment,
@@ -118,19 +112,21 @@ class TADF(Method):
             "REG_GATE": reg_gate,
         }
         check_choices("DISTILL.TADF", given, _CHOICES)
-        self.levels = levels
+        adapters = nn.ModuleDict()
+        if neck_weight:
+            adapters = build_adapters(
+                adapter, levels, "DISTILL.TADF.ADAPTER", near_zero, always=True
+            )
+        super().__init__(schedule, levels, adapters, neck_weight)
         self.weights = {"neck": neck_weight, "cls": cls_weight, "box": reg_weight}
         self.share = share
         self.canonical_box_size = canonical_box_size if level_assignment == "area" else None
         self.cls_loss, self.cls_gate, self.reg_gate = cls_loss, cls_gate, reg_gate
-        self.adapters = nn.ModuleDict()
-        if neck_weight:
-            self.adapters = build_adapters(adapter, levels, "DISTILL.TADF.ADAPTER")
 
     @classmethod
-    def from_config(cls, cfg: CfgNode, levels: tuple[Level, ...]) -> dict:
-        """The arguments from DISTILL.TADF."""
-        return {"levels": levels, **config_arguments(cfg, "TADF")}
+    def from_config(cls, cfg: CfgNode, levels: Sequence[Level]) -> dict[str, Any]:
+        """The keys of DISTILL.TADF, and the levels."""
+        return {"levels": levels, **super().from_config(cfg, levels)}
 
     @property
     def _uses_proposals(self) -> bool:
@@ -161,12 +157,13 @@ class TADF(Method):
         """The terms that are on, the mean of each gate, and a picture of them."""
         losses: dict[str, Tensor] = {}
         diagnostics: dict[str, Tensor] = {}
-        masks: list[Tensor] = []
+        pairs: list[MapPair] = []
         proposals: SharedProposals | None = None
         gates: dict[str, Tensor] = {}
         if self.weights["neck"]:
-            masks, losses["loss_tadf_neck"] = self._imitate_neck(student, teacher)
-            diagnostics["tadf/mask_mean"] = torch.stack([m.mean() for m in masks]).mean()
+            pairs = self.pair_maps(student, teacher)
+            losses["loss_tadf_neck"] = self.compare(pairs)
+            diagnostics.update(self.notes_of(pairs))
         if self._uses_proposals:
             proposals = share_proposals(student, teacher, self.share)
             foreground = proposals.foreground
@@ -192,33 +189,23 @@ class TADF(Method):
         losses = {key: x * self.weights[key.rsplit("_", 1)[1]] for key, x in losses.items()}
 
         def picture():  # noqa: ANN202 (an array; NumPy is not imported here)
-            mask = masks[0][0, 0] if masks else None
+            mask = self._mask(pairs[0].context)[0, 0] if pairs else None
             return draw_proposals(
                 student.batched_inputs[0], mask, self.levels[0].stride, proposals, gates
             )
 
         return MethodOutput(losses, diagnostics, picture)
 
-    def _imitate_neck(
-        self, student: StudentSignals, teacher: TeacherSignals
-    ) -> tuple[list[Tensor], Tensor]:
-        """The mask of every level, (N, 1, H, W) each, and the mean of the levels' losses."""
-        truth = student.ground_truth
-        masks, terms = [], []
-        for level, valid in zip(self.levels, self._assign(truth), strict=True):
-            adapted = self.adapters[level.student](student.features[level.student])
-            mine, other = common_region(adapted, teacher.features[level.teacher])
-            mask = gaussian_box_masks(truth.boxes, valid, mine.shape[-2:], level.stride)
-            masks.append(mask)
-            terms.append(masked_imitation(mine, other, mask))
-        return masks, torch.stack(terms).mean()
+    def feature_loss(self, student: Tensor, teacher: Tensor, context: NeckContext) -> Tensor:
+        """The neck term of one level, under the masks of the objects that belong on it."""
+        mask = self._mask(context)
+        context.note("mask_mean", mask.mean())
+        return masked_imitation(student, teacher, mask)
 
-    def _assign(self, truth: GroundTruth) -> list[Tensor]:
-        """(N, G) bool for every level: which boxes are imitated on it."""
-        if self.canonical_box_size is None:
-            return [truth.valid] * len(self.levels)
-        index = assign_levels(truth.boxes, self.levels, self.canonical_box_size)
-        return [truth.valid & (index == i) for i in range(len(self.levels))]
+    def _mask(self, context: NeckContext) -> Tensor:
+        """(N, 1, H, W) mask of a level."""
+        truth = context.objects(self.canonical_box_size)
+        return gaussian_box_masks(truth.boxes, truth.valid, context.size, context.level.stride)
 
     def _classification_gate(self, proposals: SharedProposals) -> Tensor:
         """(P,) bool: where the teacher's scores are borrowed, among the foreground."""

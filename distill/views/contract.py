@@ -30,6 +30,7 @@ __all__ = [
     "DistributionHead",
     "FeatureDetector",
     "OneStageDetector",
+    "TeachingDetector",
     "TwoStageDetector",
     "offered_signals",
 ]
@@ -53,6 +54,11 @@ class FeatureDetector(Protocol):
     """Called once a forward, by the detector itself."""
     device: torch.device
     """Where its parameters are."""
+
+
+@runtime_checkable
+class TeachingDetector(FeatureDetector, Protocol):
+    """What a teacher must offer besides, as its backbone is run without its forward."""
 
     def preprocess_image(self, batched_inputs: Sequence[dict[str, Any]]) -> ImageList:
         """The batch, normalized and padded as this detector wants it."""

@@ -174,7 +174,7 @@ def pair(
 ) -> Distiller:
     """A Distiller of two detectors with TADF, without any config."""
     levels = match_levels(student.backbone.output_shape(), teacher.backbone.output_shape())
-    method = TADF(levels=levels, schedule=schedule or Schedule(), **tadf)
+    method = TADF.with_defaults(levels, schedule=schedule or Schedule(), **tadf)
     return Distiller(
         student=student,
         teacher=FrozenTeacher(teacher, class_map=class_map),

@@ -105,7 +105,7 @@ def pair(student: nn.Module, teacher: nn.Module, *methods: Method, **arguments: 
 
 
 def method(kind: type[Method], **arguments: Any) -> Method:
-    return kind(schedule=Schedule(), **arguments)
+    return kind.with_defaults(schedule=Schedule(), **arguments)
 
 
 def signals(

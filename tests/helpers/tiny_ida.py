@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -81,8 +82,14 @@ def noise(
 def ida(levels: tuple[Level, ...], **arguments: Any) -> IDaDet:
     """The method from its arguments and its selector's."""
     fields = ProposalSelector.__dataclass_fields__.keys() & arguments.keys()
-    selector = ProposalSelector(**{name: arguments.pop(name) for name in fields})
-    return IDaDet(levels=levels, schedule=Schedule(), selector=selector, **arguments)
+    selector = selector_of(**{name: arguments.pop(name) for name in fields})
+    return IDaDet.with_defaults(levels, schedule=Schedule(), selector=selector, **arguments)
+
+
+def selector_of(**fields: Any) -> ProposalSelector:
+    """The selector with the default of every field but those that are given."""
+    selector = IDaDet.from_config(tiny.rcnn_cfg(), LEVELS)["selector"]
+    return dataclasses.replace(selector, **fields)
 
 
 def output_of(

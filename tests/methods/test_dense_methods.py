@@ -146,9 +146,9 @@ def test_the_picture_shows_heat_and_both_detections(case: str) -> None:
     model = build(case, vis_period=1)
     with EventStorage() as storage:
         model(inputs_for(case))
-        (name, picture, _), *_ = [x for x in storage._vis_data if "proposals" in x[0]]
+        (name, picture, _), *_ = [x for x in storage._vis_data if "picture" in x[0]]
     height, width = inputs_for(case)[0]["image"].shape[-2:]
-    assert name == f"{model.methods[0].name.lower()}/regions"
+    assert name == f"{model.methods[0].name.lower()}/picture"
     assert picture.shape == (3, height, 3 * width)
     assert all(m.training for m in model.student.modules() if isinstance(m, nn.BatchNorm2d))
 
@@ -280,10 +280,3 @@ def test_bins_that_differ_are_refused() -> None:
     other = tiny_dense.gfl(1, MODEL__GFL__REG_MAX=8)
     with pytest.raises(ValueError, match="MODEL.GFL.REG_MAX is 16 for the student and 8 for the"):
         tiny_dense.pair(tiny_dense.gfl(), other, tiny_dense.method(LD))
-
-
-@pytest.mark.parametrize("method", [ADL, BCKD, LD])
-def test_the_defaults_of_config_and_constructor_agree(method: type[Method]) -> None:
-    from_config, direct = method(tiny.rcnn_cfg(), ()), tiny_dense.method(method)
-    public = {k: v for k, v in vars(direct).items() if not k.startswith("_") and k != "schedule"}
-    assert public and all(getattr(from_config, k) == v for k, v in public.items())

@@ -1,4 +1,4 @@
-"""Pictures of masks, proposals and gates."""
+"""Pictures of masks, proposals, gates, and of where detectors disagree."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 import torch
 from detectron2.structures import Boxes, Instances
-from helpers import tiny
+from helpers import tiny, tiny_dense
+from torch import Tensor
 
+from distill.methods import pictures
 from distill.methods.pictures import draw_discrepancy, draw_proposals
 from distill.views.roi import RoiOutputs
 from distill.views.sharing import SharedProposals
@@ -193,3 +195,31 @@ def test_small_pictures_of_proposals_are_enlarged(monkeypatch: pytest.MonkeyPatc
         gray((48, 64), []), torch.zeros(0, 4), torch.zeros(0), torch.zeros(0, 4), empty, empty
     )
     assert picture.shape == (2 * 48, 4 * 2 * 64, 3)
+
+
+# ------------------------------------------------------------- dense
+
+
+@pytest.mark.parametrize(
+    ("offset", "rows", "columns"),
+    # Cell (2, 3) of stride 8: the center of its anchors is in its middle, or in its corner.
+    [(0.5, (16, 24), (24, 32)), (0.0, (12, 20), (20, 28))],
+)
+def test_a_cell_is_hot_around_the_center_of_its_anchors(
+    offset: float, rows: tuple, columns: tuple, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    changes = {"MODEL__ANCHOR_GENERATOR__OFFSET": offset}
+    student, teacher = tiny_dense.signals(
+        tiny_dense.one_anchor(**changes), tiny_dense.one_anchor(1, **changes), tiny.batch()
+    )
+    student.head_outputs = [[torch.zeros_like(x) for x in y] for y in student.head_outputs]
+    outputs = [[torch.zeros_like(x) for x in y] for y in teacher.head_outputs]
+    outputs[0][1][0, 2, 2, 3] = 20.0
+    teacher.head_outputs = outputs
+    student.anchor_labels.fill_(tiny.NUM_CLASSES)
+    heats: list[Tensor] = []
+    monkeypatch.setattr(pictures, "draw_heat", lambda example, heat, *found: heats.append(heat))
+    pictures.draw_dense_discrepancy(student, teacher)
+    expected = torch.zeros(64, 64)
+    expected[slice(*rows), slice(*columns)] = 0.5
+    torch.testing.assert_close(heats[0], expected)

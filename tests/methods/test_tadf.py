@@ -61,7 +61,7 @@ def output_of(
     """The method's output on given proposals instead of those that a pair of detectors shares."""
     monkeypatch.setattr(tadf, "share_proposals", lambda student, teacher, source: proposals)
     arguments = {"neck_weight": 0, "cls_weight": 1.0, "reg_weight": 1.0, **arguments}
-    return TADF(levels=(level("p2"),), schedule=Schedule(), **arguments)(None, None)
+    return TADF.with_defaults((level("p2"),), schedule=Schedule(), **arguments)(None, None)
 
 
 STILL = [0.0, 0.0, 0.0, 0.0]
@@ -216,7 +216,7 @@ def test_a_weight_of_0_switches_a_term_and_what_it_needs_off(
 
 def test_the_teachers_proposals_are_required_only_where_they_are_shared() -> None:
     for share in ("student", "teacher", "both"):
-        method = TADF(levels=(level("p2"),), schedule=Schedule(), share=share)
+        method = TADF.with_defaults((level("p2"),), schedule=Schedule(), share=share)
         assert ("rpn_proposals" in method.teacher_requires) == (share != "student")
         assert "rpn_proposals" not in method.requires
 
@@ -234,21 +234,4 @@ def test_the_teachers_proposals_are_required_only_where_they_are_shared() -> Non
 )
 def test_an_unknown_choice_is_refused_with_its_key(argument: str, key: str) -> None:
     with pytest.raises(ValueError, match=f'DISTILL.TADF.{key} is "odd"; choose one of'):
-        TADF(levels=(level("p2"),), schedule=Schedule(), **{argument: "odd"})
-
-
-def test_the_defaults_of_config_and_constructor_agree() -> None:
-    cfg = tiny.rcnn_cfg()
-    levels = (level("p2"),)
-    from_config, direct = TADF(cfg, levels), TADF(levels=levels, schedule=Schedule("linear", 100))
-    for name in (
-        "weights",
-        "share",
-        "canonical_box_size",
-        "cls_loss",
-        "cls_gate",
-        "reg_gate",
-        "schedule",
-    ):
-        assert getattr(from_config, name) == getattr(direct, name)
-    assert str(from_config.adapters) == str(direct.adapters)
+        TADF.with_defaults((level("p2"),), schedule=Schedule(), **{argument: "odd"})

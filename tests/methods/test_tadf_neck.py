@@ -31,8 +31,8 @@ def neck_loss(
     student = StudentSignals(None, [tiny.example(boxes, (128, 128))], features=maps)
     teacher = SimpleNamespace(features={n: maps[n] + value for n, value in targets.items()})
     arguments = {"neck_weight": 1.0, "adapter": "none", **arguments}
-    method = TADF(
-        levels=tuple(map(level, targets)),
+    method = TADF.with_defaults(
+        tuple(map(level, targets)),
         schedule=Schedule(),
         cls_weight=0,
         reg_weight=0,

@@ -1,13 +1,14 @@
 """Information-discrepancy-aware distillation of 1-bit detectors (IDa-Det), arXiv 2210.03477.
 
-Teacher and student propose proposals; where their necks disagree most about a proposal, the student
+Teacher and student propose boxes; in those about which their necks disagree most, the student
 imitates the teacher's features under an entropy loss. Which of the formulas and constants are the
-paper's, which its code's and which ours is listed in projects/IDaDet/README.md.
+paper's, which its code's and which ours is listed in the README of the project of that name.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,9 +21,10 @@ from distill.losses import (
     inner_product_imitation,
     squared_imitation,
 )
-from distill.methods.adapters import build_adapters
-from distill.methods.base import METHODS, Method, MethodOutput, check_choices
+from distill.methods.adapters import build_adapters, near_zero
+from distill.methods.base import METHODS, MethodOutput, check_choices
 from distill.methods.ida_det.selector import ProposalSelector, SelectedProposals
+from distill.methods.neck import MapPair, NeckContext, NeckMethod
 from distill.methods.pictures import draw_discrepancy
 from distill.methods.schedule import Schedule, schedule_keys
 from distill.ops.box_masks import anchor_overlap_masks, box_union_mask
@@ -44,15 +46,13 @@ _LOSSES = {
     "inner_product": inner_product_imitation,
 }
 
-# A level's student map in the teacher's channels, with gradient, and the teacher's map.
-_Pair = tuple[Tensor, Tensor]
-
 
 @METHODS.register()
-class IDaDet(Method):
+class IDaDet(NeckMethod):
     """Imitation of the neck in the proposals of maximum information discrepancy."""
 
     name = "IDaDet"
+    mean_over_levels = True
 
     @staticmethod
     def add_keys(node: CfgNode) -> None:
@@ -71,11 +71,11 @@ class IDaDet(Method):
         node.LOG_WEIGHT = 1e-3
         # Imitated are the proposals' "crops", or the cells under the "mask" of their union.
         node.SUPPORT = "crops"
-        # Proposals are cropped from "every" level, from the one their area assigns them to ("assigned"),
-        # or from the "finest", on which one-stage detectors are distilled.
+        # Proposals are cropped from "every" level, from the one that their area assigns them to
+        # ("assigned"), or from the "finest", on which one-stage detectors are distilled.
         node.POOL_LEVELS = "every"
-        # The discrepancy is that of the "raw" student map, or of the "adapted" one; "auto" takes the
-        # raw one where student and teacher have equal channels.
+        # The discrepancy is that of the "raw" student map, or of the "adapted" one; "auto" takes
+        # the raw one where student and teacher have equal channels.
         node.COMPARE = "auto"
         # Temperature of the softmax over a crop's positions.
         node.TEMPERATURE = 1.0
@@ -87,54 +87,41 @@ class IDaDet(Method):
         node.ADAPTER = "conv3x3"
         # Proposals an image of each detector, the most probable ones.
         node.TOPK = 300
-        # Only proposals above this objectness, but always the best few of each detector, as it has none
-        # early in training; 0 for no threshold.
+        # Only proposals above this objectness; 0 for no threshold.
         node.OBJECTNESS_THRESHOLD = 0.0
+        # The best so many of each detector are taken all the same, as early in training none is
+        # above it.
         node.FALLBACK_TOPK = 20
-        # IoU of non-maximum suppression within each detector's proposals, then within both together; 0
-        # for none.
+        # IoU of non-maximum suppression within each detector's proposals; 0 for none.
         node.NMS_THRESHOLD = 0.0
+        # IoU of non-maximum suppression within both detectors' together, after that; 0 for none.
         node.JOINT_NMS_THRESHOLD = 0.0
+        # Factor of the loss over training.
         node.SCHEDULE = schedule_keys("constant")
 
     @configurable
     def __init__(
         self,
         *,
-        levels: tuple[Level, ...],
+        levels: Sequence[Level],
         schedule: Schedule,
         selector: ProposalSelector,
-        weight: float = 0.1,
-        loss: str = "entropy",
-        log_weight: float = 1e-3,
-        support: str = "crops",
-        compare: str = "auto",
-        adapter: str = "conv3x3",
+        weight: float,
+        loss: str,
+        log_weight: float,
+        support: str,
+        compare: str,
+        adapter: str,
     ) -> None:
-        """Builds the adapters; every argument but the first three is a key of DISTILL.IDaDet.
-
-        Args:
-            levels: feature levels that student and teacher share.
-            schedule: factor of the loss over training.
-            selector: which proposals are imitated.
-            weight: factor of the loss.
-            loss: "entropy", "l2", "cosine" or "inner_product".
-            log_weight: entropy loss: factor of the variance's logarithm.
-            support: "crops" of the proposals, or the "mask" of their union.
-            compare: discrepancy of the "raw" or the "adapted" student map, or "auto".
-            adapter: "conv3x3", "conv1x1" or "none".
+        """Checks the values, which `add_keys` describes, and builds the adapters.
 
         Raises:
             ValueError: one sentence that names the key, if a value is unknown or does not fit.
         """
-        super().__init__(schedule)
         given = {"LOSS": loss, "SUPPORT": support, "COMPARE": compare}
         check_choices("DISTILL.IDaDet", given, _CHOICES)
-        self.levels = selector.used_levels(levels)
-        self.selector = selector
-        self.weight, self.loss, self.log_weight = weight, loss, log_weight
-        self.support = support
-        equal = all(x.student_channels == x.teacher_channels for x in self.levels)
+        used = selector.used_levels(levels)
+        equal = all(x.student_channels == x.teacher_channels for x in used)
         if compare == "raw" and not equal:
             raise ValueError(
                 'DISTILL.IDaDet.COMPARE is "raw", but the channels of student and teacher differ; '
@@ -145,21 +132,21 @@ class IDaDet(Method):
                 'DISTILL.IDaDet.POOL_LEVELS is "assigned", but the levels have different channels; '
                 "choose every or finest, or name levels of equal channels in DISTILL.LEVELS"
             )
+        # As in the authors' code, but for what exceeds two deviations, which they wrap around.
+        adapters = build_adapters(adapter, used, "DISTILL.IDaDet.ADAPTER", near_zero, always=True)
+        super().__init__(schedule, used, adapters, weight)
+        self.selector = selector
+        self.loss, self.log_weight = loss, log_weight
+        self.support = support
         self.compares_raw = compare == "raw" or (compare == "auto" and equal)
-        self.adapters = build_adapters(adapter, self.levels, "DISTILL.IDaDet.ADAPTER")
         self.log_variance = nn.Parameter(torch.zeros(())) if loss == "entropy" else None
 
     @classmethod
-    def from_config(cls, cfg: CfgNode, levels: tuple[Level, ...]) -> dict:
-        """The arguments from DISTILL.IDaDet."""
-        node = cfg.DISTILL.IDaDet
-        own = ("WEIGHT", "LOSS", "LOG_WEIGHT", "SUPPORT", "COMPARE", "ADAPTER")
-        return {
-            "levels": levels,
-            "schedule": Schedule.from_config(node.SCHEDULE, cfg.SOLVER.MAX_ITER),
-            "selector": ProposalSelector.from_config(node),
-            **{key.lower(): node[key] for key in own},
-        }
+    def from_config(cls, cfg: CfgNode, levels: Sequence[Level]) -> dict[str, Any]:
+        """The keys of DISTILL.IDaDet, some of them as the selector, and the levels."""
+        arguments = super().from_config(cfg, levels)
+        fields = {name: arguments.pop(name) for name in ProposalSelector.__dataclass_fields__}
+        return {"levels": levels, "selector": ProposalSelector(**fields), **arguments}
 
     @property
     def requires(self) -> frozenset[str]:
@@ -179,27 +166,46 @@ class IDaDet(Method):
 
     def forward(self, student: StudentSignals, teacher: TeacherSignals) -> MethodOutput:
         """The loss on what is selected, what was selected in numbers, and a picture of it."""
-        own = [student.features[x.student] for x in self.levels]
-        target = [teacher.features[x.teacher] for x in self.levels]
-        adapted = [self.adapters[x.student](y) for x, y in zip(self.levels, own, strict=True)]
-        pairs = [common_region(*x) for x in zip(adapted, target, strict=True)]
+        pairs = self.pair_maps(student, teacher)
+        losses = {"loss_idadet": self.weight * self.compare(pairs)}
         diagnostics: dict[str, Tensor] = {}
-        picture = None
-        if self.selector.selects_cells:
-            loss = self._imitate_cells(pairs, self._cell_masks(student, pairs))
-        else:
-            compared = zip(own if self.compares_raw else adapted, target, strict=True)
-            maps = [common_region(*x) for x in compared]
-            selected = self.selector.select(student, teacher, maps, self.levels)
-            loss = self._imitate_proposals(pairs, selected)
-            diagnostics = self._describe(selected)
-
-            def picture() -> np.ndarray:
-                return _draw(student, teacher, selected)
-
         if self.log_variance is not None:
             diagnostics["idadet/log_variance"] = self.log_variance
-        return MethodOutput({"loss_idadet": self.weight * loss}, diagnostics, picture)
+        if self.selector.selects_cells:
+            return MethodOutput(losses, diagnostics)
+        selected = self._selected(pairs[0].context)
+        diagnostics.update(self._describe(selected))
+        return MethodOutput(losses, diagnostics, lambda: _draw(student, teacher, selected))
+
+    def compare(self, pairs: Sequence[MapPair]) -> Tensor:
+        """The mean of the levels' losses; proposals are cropped from all levels at once."""
+        if self.selector.selects_cells:
+            return super().compare(pairs)
+        selected = self._selected(pairs[0].context)
+        if not selected.boxes.shape[1]:
+            return self._nothing(pairs)
+        return (
+            self._imitate_crops(pairs, selected)
+            if self.support == "crops"
+            else super().compare(pairs)
+        )
+
+    def feature_loss(self, student: Tensor, teacher: Tensor, context: NeckContext) -> Tensor:
+        """The loss on the cells of one level that are selected."""
+        return self._imitate(student, teacher, weight=self._cells(context))
+
+    def _selected(self, context: NeckContext) -> SelectedProposals:
+        """The proposals of the batch that are imitated."""
+        return context.once("selected proposals", lambda: self._select(context))
+
+    def _select(self, context: NeckContext) -> SelectedProposals:
+        student, teacher = context.student, context.teacher
+        maps = []
+        for level in self.levels:
+            own = student.features[level.student]
+            own = own if self.compares_raw else self.adapters[level.student](own)
+            maps.append(common_region(own, teacher.features[level.teacher]))
+        return self.selector.select(student, teacher, maps, self.levels)
 
     def _describe(self, selected: SelectedProposals) -> dict[str, Tensor]:
         """How many proposals an image there were, and by what they were selected."""
@@ -213,24 +219,11 @@ class IDaDet(Method):
             f"{name}_selected": mean_selected,
         }
 
-    def _imitate_proposals(self, pairs: list[_Pair], selected: SelectedProposals) -> Tensor:
-        """The loss on the selected proposals, mean over levels."""
-        if not selected.boxes.shape[1]:
-            return self._nothing(pairs)
-        if self.support == "crops":
-            return self._imitate_crops(pairs, selected)
-        masks: list[Tensor | None] = [
-            box_union_mask(selected.boxes, selected.on_level(i), mine.shape[-2:], level.stride)
-            for i, ((mine, _), level) in enumerate(zip(pairs, self.levels, strict=True))
-        ]
-        return self._imitate_cells(pairs, masks)
-
-    def _imitate_crops(self, pairs: list[_Pair], selected: SelectedProposals) -> Tensor:
+    def _imitate_crops(self, pairs: Sequence[MapPair], selected: SelectedProposals) -> Tensor:
+        sides = [[x.student for x in pairs], [x.teacher for x in pairs]]
         if self.loss in ("entropy", "l2"):
             # Pooling is linear: the crop of a difference is the difference of the crops.
-            sides = [[x.float() - y.float() for x, y in pairs]]
-        else:
-            sides = list(zip(*pairs, strict=True))
+            sides = [[x.float() - y.float() for x, y in zip(*sides, strict=True)]]
         crops = (
             self.selector.pool(maps, self.levels, selected.boxes, selected.level) for maps in sides
         )
@@ -239,11 +232,6 @@ class IDaDet(Method):
         for level in zip(*crops, strict=True):
             here = (x.flatten(0, 1).transpose(1, 2)[..., None] for x in level)
             terms.append(self._imitate(*here, weight=weight))
-        return torch.stack(terms).mean()
-
-    def _imitate_cells(self, pairs: list[_Pair], masks: Sequence[Tensor | None]) -> Tensor:
-        """The loss on the cells of (N, 1, H, W) masks, or on all where a mask is None."""
-        terms = [self._imitate(*pair, weight=mask) for pair, mask in zip(pairs, masks, strict=True)]
         return torch.stack(terms).mean()
 
     def _imitate(
@@ -255,28 +243,33 @@ class IDaDet(Method):
             student, teacher, self.log_variance, log_weight=self.log_weight, weight=weight
         )
 
-    def _cell_masks(self, student: StudentSignals, pairs: list[_Pair]) -> list[Tensor | None]:
-        """The cells near objects by level, or None for every cell."""
+    def _cells(self, context: NeckContext) -> Tensor | None:
+        """(N, 1, H, W) mask of the cells of a level that are imitated, or None for all."""
         if self.selector.selection == "everywhere":
-            return [None] * len(pairs)
+            return None
+        height, width = context.size
+        if self.selector.selection == "ground_truth":
+            masks = context.once("cells near objects", lambda: self._cells_near_objects(context))
+            return masks[context.level.student][..., :height, :width]
+        selected = self._selected(context)
+        kept = selected.on_level(context.index)
+        return box_union_mask(selected.boxes, kept, context.size, context.level.stride)
+
+    def _cells_near_objects(self, context: NeckContext) -> dict[str, Tensor]:
+        """By the student's level, the cells whose anchors fit an object."""
+        student, truth = context.student, context.objects()
         anchors = anchor_levels(student.model, student.features)
         used = [x.student for x in self.levels if x.student in anchors]
         sizes = [student.features[name].shape[-2:] for name in used]
-        truth = student.ground_truth
         boxes = [anchors[name].tensor.float() for name in used]
         masks = anchor_overlap_masks(boxes, sizes, truth.boxes, truth.valid)
-        by_level = dict(zip(used, masks, strict=True))
-        result: list[Tensor | None] = []
-        for level, (mine, _) in zip(self.levels, pairs, strict=True):
-            mask = by_level.get(level.student)
-            # A level without anchors has no cell near an object.
-            mask = mine.new_zeros((1, 1, 1, 1)) if mask is None else mask
-            result.append(mask[..., : mine.shape[-2], : mine.shape[-1]])
-        return result
+        # A level without anchors has no cell near an object.
+        none = truth.boxes.new_zeros((1, 1, 1, 1))
+        return {**{x.student: none for x in self.levels}, **dict(zip(used, masks, strict=True))}
 
-    def _nothing(self, pairs: list[_Pair]) -> Tensor:
+    def _nothing(self, pairs: Sequence[MapPair]) -> Tensor:
         """A zero that reaches every parameter."""
-        total = sum(x.float().sum() for x, _ in pairs)
+        total = sum(x.student.float().sum() for x in pairs)
         return 0 * (total if self.log_variance is None else total + self.log_variance)
 
 

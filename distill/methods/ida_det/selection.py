@@ -1,4 +1,4 @@
-"""Which region proposals are distilled.
+"""The best-scored share of the proposals.
 
 Source: information-discrepancy-aware distillation (IDa-Det), arXiv 2210.03477, takes a proportion
 of the most discrepant proposals of each image; rounding and the treatment of ties are ours.

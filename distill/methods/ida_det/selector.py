@@ -1,8 +1,8 @@
 """Which proposals of a batch a student is distilled on.
 
-Source: information-discrepancy-aware distillation (IDa-Det), arXiv 2210.03477. The proposals are the
-proposals of both detectors, the selected ones those on which their feature maps disagree most;
-objectness and chance are there to compare with.
+Source: information-discrepancy-aware distillation (IDa-Det), arXiv 2210.03477. Both detectors
+propose; those proposals are selected on which their feature maps disagree most. Objectness and
+chance are there to compare with.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
-from detectron2.config import CfgNode
 from torch import Tensor
 
 from distill.methods.base import check_choices
@@ -70,7 +69,7 @@ class SelectedProposals:
 
 @dataclass(frozen=True)
 class ProposalSelector:
-    """Proposes proposals, scores and selects them; the fields are keys of DISTILL.IDaDet.
+    """Collects proposals, scores and selects them; the fields are keys of DISTILL.IDaDet.
 
     Attributes:
         selection: what is selected.
@@ -89,17 +88,17 @@ class ProposalSelector:
         ValueError: one sentence that names the key, if a value is unknown or out of range.
     """
 
-    selection: str = "discrepancy"
-    fraction: float = 0.6
-    pool_levels: str = "every"
-    temperature: float = 1.0
-    resolution: int = 7
-    canonical_box_size: int = 224
-    topk: int = 300
-    objectness_threshold: float = 0.0
-    fallback_topk: int = 20
-    nms_threshold: float = 0.0
-    joint_nms_threshold: float = 0.0
+    selection: str
+    fraction: float
+    pool_levels: str
+    temperature: float
+    resolution: int
+    canonical_box_size: int
+    topk: int
+    objectness_threshold: float
+    fallback_topk: int
+    nms_threshold: float
+    joint_nms_threshold: float
 
     def __post_init__(self) -> None:
         """Checks the fields."""
@@ -112,17 +111,12 @@ class ProposalSelector:
                 least = "above 0" if key in _POSITIVE else "0 or more"
                 raise ValueError(f"DISTILL.IDaDet.{key} is {value}; it must be {least}")
 
-    @classmethod
-    def from_config(cls, node: CfgNode) -> ProposalSelector:
-        """The fields from DISTILL.IDaDet."""
-        return cls(**{name: node[name.upper()] for name in cls.__dataclass_fields__})
-
     @property
     def selects_cells(self) -> bool:
         """Whether cells of the maps are selected, and no proposals."""
         return self.selection in ("ground_truth", "everywhere")
 
-    def used_levels(self, levels: tuple[Level, ...]) -> tuple[Level, ...]:
+    def used_levels(self, levels: Sequence[Level]) -> Sequence[Level]:
         """Those of the levels that proposals are cropped from."""
         return levels[:1] if self.pool_levels == "finest" else levels
 
@@ -144,7 +138,7 @@ class ProposalSelector:
         maps: Sequence[tuple[Tensor, Tensor]],
         levels: Sequence[Level],
     ) -> SelectedProposals:
-        """Selects among the proposals that both detectors propose.
+        """Selects among the proposals of both detectors.
 
         Args:
             student: signals with "proposals".

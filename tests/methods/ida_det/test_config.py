@@ -11,7 +11,6 @@ from helpers import tiny, tiny_ida
 from helpers.tiny_ida import LEVELS, Shown, ida, levels_of, proposals_of
 
 from distill.methods import IDaDet, build_methods
-from distill.methods.schedule import Schedule
 
 
 @pytest.mark.parametrize(
@@ -51,14 +50,6 @@ def test_levels_of_different_channels_are_pooled_one_after_the_other_only() -> N
     for pool_levels in ("every", "finest"):
         method = ida(levels, pool_levels=pool_levels)
         assert method(Shown(maps, proposals), Shown(maps, proposals)).losses["loss_idadet"] > 0
-
-
-def test_the_defaults_of_config_and_constructor_agree() -> None:
-    from_config, direct = IDaDet(tiny.rcnn_cfg(), LEVELS), ida(LEVELS)
-    assert from_config.schedule == Schedule("constant", max_iter=100)
-    for name in ("selector", "weight", "loss", "log_weight", "support", "compares_raw"):
-        assert getattr(from_config, name) == getattr(direct, name)
-    assert str(from_config.adapters) == str(direct.adapters)
 
 
 def test_keys_reach_the_method() -> None:
@@ -133,4 +124,9 @@ def test_a_student_without_boxes_is_refused_unless_all_is_imitated() -> None:
     # A teacher's boxes are needed only where they are selected among.
     with pytest.raises(ValueError, match="signal proposals of the teacher"):
         tiny_ida.ida_pair(teacher, tiny.build(student))
-    tiny_ida.ida_pair(teacher, tiny.build(student), selection="ground_truth")
+
+
+def test_a_teacher_whose_images_cannot_be_prepared_apart_is_refused() -> None:
+    teacher = tiny.build(tiny.rcnn_cfg(MODEL__META_ARCHITECTURE="ProposalNetwork"), 1)
+    with pytest.raises(ValueError, match=r"ProposalNetwork cannot be a teacher.*CONFIG_FILE"):
+        tiny_ida.ida_pair(tiny.build(tiny.rcnn_cfg()), teacher, selection="everywhere")

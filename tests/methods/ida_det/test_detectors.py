@@ -263,7 +263,7 @@ def test_pictures_are_drawn_when_asked_for_and_leave_every_mode() -> None:
     modes = [m.training for m in model.modules()]
     calls = count_calls(model.student, "backbone")
     assert not pictures(model, 3) and calls.total() == 1
-    assert list(pictures(model, 5)) == ["idadet/proposals"] and calls.total() == 3
+    assert list(pictures(model, 5)) == ["idadet/picture"] and calls.total() == 3
     assert [m.training for m in model.modules()] == modes
     assert not any(m.training for m in model.teacher.model.modules())
     assert not pictures(tiny_ida.default_pair(vis_period=0))

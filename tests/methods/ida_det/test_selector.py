@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Any
 
 import pytest
@@ -11,8 +10,9 @@ from helpers import tiny, tiny_ida
 from torch import Tensor
 from torchvision.ops import roi_align
 
+from distill.methods import IDaDet
 from distill.methods.ida_det.discrepancy import proposal_discrepancy
-from distill.methods.ida_det.selector import ProposalSelector, SelectedProposals
+from distill.methods.ida_det.selector import SelectedProposals
 from distill.views.proposals import Proposals
 
 SIZE = (64, 112)
@@ -33,7 +33,7 @@ def select(
     student: Proposals, teacher: Proposals, **fields: Any
 ) -> tuple[SelectedProposals, list[tuple[Tensor, Tensor]]]:
     mine, other, pairs = shown(student, teacher)
-    return ProposalSelector(**fields).select(mine, other, pairs, LEVELS), pairs
+    return tiny_ida.selector_of(**fields).select(mine, other, pairs, LEVELS), pairs
 
 
 def boxes_of(selected: SelectedProposals) -> list[list[list[float]]]:
@@ -136,9 +136,9 @@ def test_without_a_level_of_their_own_proposals_have_none() -> None:
     proposals = [tiny_ida.proposals_at_random(1, 3, SIZE) for _ in range(2)]
     selected, _ = select(*proposals)
     assert selected.level is None
-    finest = ProposalSelector(pool_levels="finest")
+    finest = tiny_ida.selector_of(pool_levels="finest")
     assert finest.used_levels(LEVELS) == LEVELS[:1]
-    assert ProposalSelector().used_levels(LEVELS) == LEVELS
+    assert tiny_ida.selector_of().used_levels(LEVELS) == LEVELS
 
 
 def test_a_place_where_the_maps_differ_is_found_on_maps_that_are_not_square() -> None:
@@ -156,7 +156,7 @@ def test_a_place_where_the_maps_differ_is_found_on_maps_that_are_not_square() ->
             second[(image, slice(None), *patch)] = torch.randn_like(
                 second[(image, slice(None), *patch)]
             )
-    selected = ProposalSelector(fraction=0.25).select(mine, other, pairs, LEVELS)
+    selected = tiny_ida.selector_of(fraction=0.25).select(mine, other, pairs, LEVELS)
     assert boxes_of(selected) == [[boxes[1]], [boxes[2]]]
 
 
@@ -233,7 +233,7 @@ def test_selecting_keeps_no_graph() -> None:
     proposals = [tiny_ida.proposals_at_random(1, 5, SIZE) for _ in range(2)]
     mine, other, pairs = shown(*proposals)
     pairs = [(x.requires_grad_(), y) for x, y in pairs]
-    selected = ProposalSelector().select(mine, other, pairs, LEVELS)
+    selected = tiny_ida.selector_of().select(mine, other, pairs, LEVELS)
     assert not selected.scores.requires_grad and not selected.boxes.requires_grad
 
 
@@ -263,8 +263,8 @@ def test_values_out_of_range_are_refused_with_their_key(
 ) -> None:
     cfg = tiny.rcnn_cfg(**{f"DISTILL__IDaDet__{field.upper()}": value})
     for build in (
-        lambda: ProposalSelector(**{field: value}),
-        lambda: ProposalSelector.from_config(cfg.DISTILL.IDaDet),
+        lambda: tiny_ida.selector_of(**{field: value}),
+        lambda: IDaDet(cfg, LEVELS),
     ):
         with pytest.raises(ValueError) as error:
             build()
@@ -273,11 +273,4 @@ def test_values_out_of_range_are_refused_with_their_key(
 
 
 def test_a_fraction_of_1_is_accepted() -> None:
-    assert ProposalSelector(fraction=1.0).fraction == 1.0
-
-
-def test_the_defaults_of_config_and_class_agree() -> None:
-    assert ProposalSelector.from_config(tiny.rcnn_cfg().DISTILL.IDaDet) == ProposalSelector()
-    changed = tiny.rcnn_cfg(DISTILL__IDaDet__TOPK=7, DISTILL__IDaDet__SELECTION="all")
-    expected = dataclasses.replace(ProposalSelector(), topk=7, selection="all")
-    assert ProposalSelector.from_config(changed.DISTILL.IDaDet) == expected
+    assert tiny_ida.selector_of(fraction=1.0).fraction == 1.0
