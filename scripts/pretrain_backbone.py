@@ -15,15 +15,21 @@ MODEL.WEIGHTS.
 from __future__ import annotations
 
 import argparse
+import sys
+from pathlib import Path
 from typing import Any
 
 from detectron2.config import CfgNode
 from detectron2.utils import comm
-from pretraining.digit_crops import prepare_digit_crops
-from pretraining.steps import Pretraining, evaluate
 from tabulate import tabulate
 
 from distill.engine import exit_with, launch_training, set_up, training_parser
+
+# Pre-training belongs to one paper; processes that are spawned get this path too.
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "projects" / "IDaDet"))
+
+from pretraining import Pretraining, evaluate
+from pretraining.digit_crops import prepare_digit_crops
 
 
 def main(args: argparse.Namespace) -> None:

@@ -11,7 +11,7 @@ from detectron2.modeling import build_model
 from distill import add_distill_config
 from distill.deploy.analysis import Costs, count_costs
 
-VOC = Path(__file__).parents[2] / "configs" / "voc"
+VOC = Path(__file__).parents[3] / "configs" / "voc"
 BINARY = (
     *("MODEL.BACKBONE.NAME", "build_binary_resnet_fpn_backbone"),
     *("MODEL.RPN.HEAD_NAME", "BinaryRPNHead"),

@@ -12,7 +12,7 @@ import pytest
 def test_both_are_timed_and_the_ratio_is_printed_and_written(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.chdir(Path(__file__).parents[2])
+    monkeypatch.chdir(Path(__file__).parents[3])
     file = tmp_path / "bench.json"
     options = ["--pair", "labeling", "--device", "cpu", "--threads", "1", "--rounds", "1"]
     options += ["--image-size", "48x64", "--batch-size", "3", "--json", str(file)]

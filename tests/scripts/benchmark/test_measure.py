@@ -26,7 +26,7 @@ def test_a_spread_is_median_and_extremes() -> None:
 
 
 def test_peak_memory_holds_at_least_the_weights(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(Path(__file__).parents[2])
+    monkeypatch.chdir(Path(__file__).parents[3])
     pair = dataclasses.replace(PAIRS["digits"], image_size=(64, 64), batch_size=1)
     model = build_step("teacher", pair, "cpu").model
     weights = sum(p.numel() * p.element_size() for p in model.parameters()) / 2**20

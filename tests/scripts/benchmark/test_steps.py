@@ -16,7 +16,7 @@ from distill.methods.ida_det.selector import ProposalSelector
 
 @pytest.fixture(autouse=True)
 def _at_the_root(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(Path(__file__).parents[2])
+    monkeypatch.chdir(Path(__file__).parents[3])
 
 
 def small(name: str) -> Pair:

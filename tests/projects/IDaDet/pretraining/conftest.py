@@ -11,6 +11,7 @@ import pytest
 from detectron2.config import CfgNode
 from helpers.tiny import rcnn_cfg
 from PIL import Image
+from pretraining import add_pretrain_config  # noqa: F401 - adds the keys
 
 _SPLITS = {"train": 4, "val": 2}
 _SHORT = {

@@ -16,7 +16,7 @@ from torch import nn
 
 from distill import add_distill_config
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[4]
 DETECTORS = {
     "digits_bir18": "configs/digits/faster_rcnn_bir18.yaml",
     "imagenet_bir18": "configs/voc/faster_rcnn_bir18.yaml",

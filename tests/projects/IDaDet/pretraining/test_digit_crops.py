@@ -5,10 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from pretraining import digit_crops
 from pretraining.digit_crops import CROP_SPLITS, CropSplit, default_crop_root, prepare_digit_crops
 from torchvision.datasets import ImageFolder
 
-from distill.data import digit_crops
 from distill.data.digits import SPLITS, Split, default_root
 
 # load_digits begins with a 0 and a 1.
