@@ -105,7 +105,7 @@ def build_mixed_loader(
 
     Args:
         cfg: the config.
-        unlabeled: images with "annotations" that are the teacher's, or none.
+        unlabeled: images with "annotations" that are the teacher's.
         seed: the run seed, the same on all ranks.
         mapper: replaces that of the config.
 

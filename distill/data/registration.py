@@ -53,7 +53,7 @@ def register_json_dataset(name: str) -> PseudoFile:
     for catalog in (DatasetCatalog, MetadataCatalog):
         if name in catalog.list():
             catalog.remove(name)
-    read = functools.partial(load_coco_json, path, str(root), name, ["score"])
+    read = functools.partial(load_coco_json, path, str(root), name)
     DatasetCatalog.register(name, read)
     metadata: dict[str, Any] = {
         "thing_classes": list(file.class_names),

@@ -19,7 +19,7 @@ from detectron2.data import transforms as T
 from detectron2.structures import Boxes, BoxMode, Instances
 from PIL import Image
 
-from distill.data.mapper import ignore_boxes, is_ignored, name_boxes
+from distill.data.mapper import ignore_boxes, is_ignored
 
 __all__ = [
     "BoxMapper",
@@ -176,7 +176,7 @@ class BoxMapper:
 
         Returns:
             The record without annotations; with `image` (3, H, W) uint8, and with `instances` if it
-            had annotations; with `ignore_boxes` and `box_weights` as PseudoMapper has them.
+            had annotations; with `ignore_boxes` as PseudoMapper has them.
         """
         image = utils.read_image(record["file_name"], format=self.image_format)
         utils.check_image_size(record, image)
@@ -194,10 +194,7 @@ class BoxMapper:
         pixels = np.ascontiguousarray(augmented.image.transpose(2, 0, 1))
         sample["image"] = torch.from_numpy(pixels)
         if "annotations" in record:
-            sample["instances"] = instances = _instances(augmented)
-            weights = name_boxes(instances, annotations)
-            if weights is not None:
-                sample["box_weights"] = weights
+            sample["instances"] = _instances(augmented, [x["category_id"] for x in annotations])
         if ignored:
             size = augmented.image.shape[:2]
             sample["ignore_boxes"] = ignore_boxes(ignored, transforms, size)
@@ -270,15 +267,15 @@ def _shift_hsv(
     return np.asarray(changed.convert("RGB"))[..., order]
 
 
-def _instances(augmented: T.AugInput) -> Instances:
-    """The objects whose center is in the image, cut at its borders; their places for classes."""
+def _instances(augmented: T.AugInput, classes: Sequence[int]) -> Instances:
+    """The objects whose center is in the image, cut at its borders."""
     height, width = augmented.image.shape[:2]
     kept = _contains_center(np.array([0, 0, width, height]), augmented.boxes)
     instances = Instances((height, width))
     boxes = Boxes(torch.from_numpy(augmented.boxes[kept]))
     boxes.clip((height, width))
     instances.gt_boxes = boxes
-    instances.gt_classes = torch.from_numpy(kept.nonzero()[0])
+    instances.gt_classes = torch.tensor(classes, dtype=torch.int64)[torch.from_numpy(kept)]
     return utils.filter_empty_instances(instances)
 
 

@@ -11,7 +11,7 @@ __all__ = ["SCORE_FLOOR", "add_unlabeled_config", "check_unlabeled_config"]
 # Lowest score of a detection that is kept on disk.
 SCORE_FLOOR = 0.05
 
-_CHOICES = {"MIX": ("alternate", "ratio"), "BOXES": ("cached", "online")}
+_MIXES = ("alternate", "ratio")
 
 
 @defines_keys
@@ -46,30 +46,21 @@ def check_unlabeled_config(cfg: CfgNode) -> None:
         ValueError: one sentence that names the key to change.
     """
     node = cfg.DISTILL.UNLABELED
-    for key, allowed in _CHOICES.items():
-        if node[key] not in allowed:
-            raise ValueError(
-                f'DISTILL.UNLABELED.{key} is "{node[key]}"; choose one of {", ".join(allowed)}'
-            )
+    if node.MIX not in _MIXES:
+        raise ValueError(
+            f'DISTILL.UNLABELED.MIX is "{node.MIX}"; choose one of {", ".join(_MIXES)}'
+        )
     if not 0 < node.LABELED_FRACTION < 1:
         raise ValueError(
             f"DISTILL.UNLABELED.LABELED_FRACTION is {node.LABELED_FRACTION}: set it between 0 and 1"
         )
-    lowest = SCORE_FLOOR if node.BOXES == "cached" else 0.0
-    if not lowest <= node.SCORE_THRESHOLD < 1:
+    if not SCORE_FLOOR <= node.SCORE_THRESHOLD < 1:
         raise ValueError(
             f"DISTILL.UNLABELED.SCORE_THRESHOLD is {node.SCORE_THRESHOLD}: set it to at least "
-            f"{lowest} and below 1"
+            f"{SCORE_FLOOR} and below 1"
         )
     for key in ("MASK_ON", "KEYPOINT_ON", "LOAD_PROPOSALS"):
         if cfg.MODEL[key]:
             raise ValueError(
                 f"DATASETS.UNLABELED gives the student boxes only: set MODEL.{key} to False"
             )
-    distills = cfg.DISTILL.METHODS and cfg.MODEL.META_ARCHITECTURE == "Distiller"
-    if node.BOXES == "online" and not distills:
-        raise ValueError(
-            "DISTILL.UNLABELED.BOXES is online, but only a Distiller's teacher sees the batches: "
-            "set it to cached, or MODEL.META_ARCHITECTURE to Distiller and name a method in "
-            "DISTILL.METHODS"
-        )

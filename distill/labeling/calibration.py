@@ -8,11 +8,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from distill.data.pseudo.file import PseudoFile
-from distill.data.pseudo.labels import PseudoLabels
 from distill.data.pseudo.thresholds import Thresholds
-from distill.labeling.matching import match_boxes
+from distill.labeling.matching import compare
 from distill.labeling.score_curve import Curve, Quality, cuts, score_curve
-from distill.labeling.sources import match_images
 
 __all__ = ["Calibration", "CalibratedClass", "calibrate"]
 
@@ -76,7 +74,6 @@ def calibrate(
     pseudo: PseudoFile,
     truth: PseudoFile,
     *,
-    crowds: PseudoLabels | None = None,
     beta: float = 1.0,
     iou: float = 0.5,
     min_boxes: int = 10,
@@ -93,8 +90,8 @@ def calibrate(
 
     Args:
         pseudo: boxes down to low scores.
-        truth: labels of some or all of the images.
-        crowds: crowds in the images of `truth`; a box in one is neither right nor wrong.
+        truth: labels of some or all of the images; a box in one of their crowds is neither right
+            nor wrong.
         beta: how many times recall counts as much as precision.
         iou: lowest IoU of a right box.
         min_boxes: right boxes, at any score, that a class needs for a threshold of its own.
@@ -107,7 +104,7 @@ def calibrate(
     floor = float(pseudo.info.get("score_floor") or 0.0) if floor is None else floor
     _check_options(beta, iou, floor, min_boxes, min_kept)
     names = _shared_classes(pseudo, truth)
-    compared = _compare(pseudo, truth, crowds, iou, floor)
+    compared = _compare(pseudo, truth, iou, floor)
     pooled = compared.curve(None, beta, floor)
     default = pooled.best()
     classes = []
@@ -145,45 +142,26 @@ class _Compared:
         return score_curve(self.scores[own], self.right[own], objects, beta=beta, floor=floor)
 
 
-def _compare(
-    pseudo: PseudoFile, truth: PseudoFile, crowds: PseudoLabels | None, iou: float, floor: float
-) -> _Compared:
-    numbers = match_images(truth, pseudo)
-    if (numbers < 0).all():
+def _compare(pseudo: PseudoFile, truth: PseudoFile, iou: float, floor: float) -> _Compared:
+    found = replace(pseudo, labels=pseudo.labels.above(floor))
+    result = compare(found, truth, iou=iou)
+    if not result.labeled.any():
         raise ValueError("No image is in both files: give labels of the images that have boxes.")
-    objects = _renumbered(truth.labels, numbers, truth, pseudo)
-    if not len(objects):
+    if not len(result.objects):
         raise ValueError(
             "The labels have no box in the images and of the classes that the pseudo labels have: "
             "give others as --labels."
         )
-    if crowds is not None:
-        crowds = _renumbered(crowds, numbers, truth, pseudo)
-    labeled = np.isin(pseudo.class_names, truth.class_names)
-    found = pseudo.labels.above(floor)
-    found = found.select(np.isin(found.image, numbers) & labeled[found.classes])
-    matches = match_boxes(found, objects, crowds=crowds, iou=iou)
-    if not matches.right.any():
+    if not result.right.any():
         raise ValueError(
             f"No pseudo label above {floor:g} overlaps an object of its class with an IoU of "
             f"{iou:g}: check that boxes and labels are of the same images."
         )
-    scores, classes, right = (
-        column[matches.counted] for column in (found.scores, found.classes, matches.right)
-    )
-    per_class = np.bincount(objects.classes, minlength=len(labeled))
-    return _Compared(scores, classes, right, per_class, int((numbers >= 0).sum()))
-
-
-def _renumbered(
-    labels: PseudoLabels, numbers: np.ndarray, own: PseudoFile, other: PseudoFile
-) -> PseudoLabels:
-    """The boxes in images and of classes that another file has too, with its numbers."""
-    places = {name: number for number, name in enumerate(other.class_names)}
-    class_map = np.array([places.get(name, -1) for name in own.class_names], np.int64)
-    labels = replace(labels, image=numbers[labels.image], classes=class_map[labels.classes])
-    labels = labels.select((labels.image >= 0) & (labels.classes >= 0))
-    return labels.select(np.argsort(labels.image, kind="stable"))
+    labels, labeled = found.labels, np.isin(pseudo.class_names, truth.class_names)
+    known = result.counted & result.labeled[labels.image] & labeled[labels.classes]
+    columns = (x[known] for x in (labels.scores, labels.classes, result.right))
+    per_class = np.bincount(result.objects.classes, minlength=len(labeled))
+    return _Compared(*columns, per_class, int(result.labeled.sum()))
 
 
 def _lowered(scores: np.ndarray, threshold: float, min_kept: int, floor: float) -> float:

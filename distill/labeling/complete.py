@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from distill.data.pseudo.file import HUMAN, PseudoFile
-from distill.data.pseudo.labels import PseudoLabels
+from distill.data.pseudo.file import PseudoFile
+from distill.data.pseudo.labels import HUMAN, PseudoLabels
 from distill.labeling.aliases import Aliases, class_order, union_classes
 from distill.labeling.overlap import overlaps
 from distill.labeling.pool import TeacherInput, applied_thresholds, class_limits
@@ -78,11 +78,10 @@ def complete(
             f"{pseudo.name} lacks {int((found < 0).sum())} of the {len(found)} images of {name}, "
             f"such as {labels.images[int(found.argmin())]['file_name']}: generate it for these."
         )
-    known = _in_union(labels.labels, places[0], np.arange(len(labels.images)))
-    believed = pseudo.file.labels.scores > limits[pseudo.file.labels.classes]
+    known = labels.labels.renumbered(np.arange(len(labels.images)), np.array(places[0], np.int64))
     number = np.full(len(pseudo.file.images), -1)
     number[found] = np.arange(len(found))
-    guessed = _in_union(pseudo.file.labels.select(believed), places[1], number)
+    guessed = pseudo.file.labels.above(limits).renumbered(number, np.array(places[1], np.int64))
     on_own, on_other = _on_labels(guessed, known, iou, conflict_iou)
     labeled = np.isin(guessed.classes, places[0])
     reasons = {
@@ -103,14 +102,6 @@ def complete(
     if not labels.info["image_root"]:
         images = [pseudo.file.images[place] for place in found.tolist()]
     return Completed(_together(info, images, names, (labels, known), (pseudo.file, added)), rows)
-
-
-def _in_union(labels: PseudoLabels, places: Sequence[int], number: np.ndarray) -> PseudoLabels:
-    """Renumbers classes and images, and leaves out what has -1; boxes stay in their sequence."""
-    image = number[labels.image]
-    classes = np.array(places, dtype=np.int64)[labels.classes]
-    labels = dataclasses.replace(labels, image=image, classes=classes)
-    return labels.select((image >= 0) & (classes >= 0))
 
 
 def _on_labels(

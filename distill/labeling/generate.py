@@ -27,7 +27,7 @@ from distill.utils.files import remove_stale_files
 __all__ = ["generate", "label_images"]
 
 # Rows (x0, y0, x1, y1, score, class) of each image of a batch.
-Detect = Callable[[Sequence[dict[str, Any]]], Sequence[np.ndarray]]
+FindBoxes = Callable[[Sequence[dict[str, Any]]], Sequence[np.ndarray]]
 
 _NO_BOXES = np.zeros((0, 6))
 _POLL_SECONDS = 1.0
@@ -45,13 +45,14 @@ def generate(job: LabelingJob) -> list[str]:
         ValueError, FileNotFoundError: one sentence, if the teacher or the folder is amiss.
         OSError: if something can't be written, or other processes have stopped.
     """
-    detector = job.build_detector()
+    finder = job.build_box_finder()
     mapper = build_mapper(job.cfg, is_train=False)
     lock = FolderLock(job.output)
     try:
+        _take(lock, job)
         if comm.is_main_process():
-            lock.take()
             remove_stale_files(job.output)
+            remove_stale_files(job.result.parent, job.result.name)
             job.claim()
         # While this one waited for the lock, another run may have come to its end.
         finished = comm.all_gather(comm.is_main_process() and job.result.exists())[0]
@@ -61,7 +62,7 @@ def generate(job: LabelingJob) -> list[str]:
         index = label_images(
             job.listing,
             mapper,
-            detector,
+            finder,
             job.shards,
             batch_size=job.batch_size,
             num_workers=job.num_workers,
@@ -80,7 +81,7 @@ def generate(job: LabelingJob) -> list[str]:
 def label_images(
     listing: ImageListing,
     mapper: DatasetMapper,
-    detect: Detect,
+    find_boxes: FindBoxes,
     folder: Path,
     *,
     batch_size: int,
@@ -94,7 +95,7 @@ def label_images(
     Args:
         listing: the images.
         mapper: the teacher's, for tests.
-        detect: finds boxes in a batch.
+        find_boxes: what finds boxes in a batch.
         folder: of the shards.
         batch_size: images of a batch.
         num_workers: processes that read images, for each rank.
@@ -122,7 +123,7 @@ def label_images(
     try:
         with _Progress(index, len(listing)) as progress:
             for chunk, batch in zip(map(int, chunks), loader, strict=True):
-                writer.append(chunk, *_label(batch, detect, listing))
+                writer.append(chunk, *_label(batch, find_boxes, listing))
                 progress.update()
             progress.wait()
     finally:
@@ -130,11 +131,28 @@ def label_images(
     return index if comm.is_main_process() else None
 
 
+def _take(lock: FolderLock, job: LabelingJob) -> None:
+    """Takes the lock on the main process; all ranks wait for it, or stop if it is not to be had.
+
+    They meet now and then, since no time limit of theirs would outlast another run.
+    """
+    waits = False
+    while comm.all_gather(comm.is_main_process() and not lock.take())[0]:
+        if not job.waits_for_others:
+            raise ValueError(
+                f"Another process labels into {job.output}: wait until it is done, stop it, or "
+                "choose another --output."
+            )
+        if not waits:
+            _logger.info("Another run labels into %s: this one waits for it.", job.output)
+        waits = True
+
+
 def _label(
-    batch: list[dict[str, Any]], detect: Detect, listing: ImageListing
+    batch: list[dict[str, Any]], find_boxes: FindBoxes, listing: ImageListing
 ) -> tuple[list[Any], list[np.ndarray]]:
     """Sizes, or reasons for the lack of one, and boxes of a batch."""
-    found = iter(detect([x for x in batch if "reason" not in x]))
+    found = iter(find_boxes([x for x in batch if "reason" not in x]))
     images: list[Any] = []
     boxes = []
     for image in batch:

@@ -73,21 +73,25 @@ class ImageListing(Sequence):
         return cls.pack(root, ((name, number) for number, name in enumerate(names, start=1)))
 
     @classmethod
-    def from_dataset(cls, name: str) -> ImageListing:
+    def from_dataset(cls, name: str, *, key: str = "--dataset") -> ImageListing:
         """The images of a registered dataset, in its order and with its ids.
+
+        Args:
+            name: the dataset.
+            key: the config key or option that names it, for messages.
 
         Raises:
             FileNotFoundError: if a file or folder of the dataset is missing.
             ValueError: if it is unknown, holds no image, or two of its images share an id.
         """
-        check_datasets((name,), key="--dataset")
+        check_datasets((name,), key=key)
         records = DatasetCatalog.get(name)
         if not len(records):
-            raise ValueError(f"--dataset {name} holds no image: check its files.")
+            raise ValueError(f"{key} has {name}, which holds no image: check its files.")
         root = common_root(records, MetadataCatalog.get(name).get("image_root"))
         ids = [_plain(x.get("image_id", number)) for number, x in enumerate(records, start=1)]
         if len(set(ids)) < len(ids):
-            raise ValueError(f"--dataset {name} has images that share an image_id: correct it.")
+            raise ValueError(f"{key} has {name}, whose images share an image_id: correct it.")
         files = (Path(os.path.relpath(x["file_name"], root)).as_posix() for x in records)
         return cls.pack(root, zip(files, ids, strict=True), name)
 

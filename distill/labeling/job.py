@@ -12,14 +12,15 @@ from typing import Any
 from detectron2.config import CfgNode
 
 from distill.data.pseudo.thresholds import Thresholds
-from distill.labeling.detector import Detector, build_detector, detector_config
+from distill.labeling.box_finder import BoxFinder, build_labeling_teacher, read_labeling_config
 from distill.labeling.evaluation_sets import refuse_evaluation_images
 from distill.labeling.images import ImageListing
 from distill.utils.files import file_digest, json_digest, write_json
 from distill.views.classes import class_names
+from distill.views.teacher import FrozenTeacher
 from distill.views.teacher_weights import local_weights
 
-__all__ = ["LabelingJob", "plan_job"]
+__all__ = ["LabelingJob", "plan_job", "teacher_classes"]
 
 # The settings that a folder's boxes depend on, and where each comes from.
 _SOURCES = {
@@ -44,11 +45,11 @@ class LabelingJob:
     """A teacher, images, and the folder that gets the boxes.
 
     Attributes:
-        output: the folder.
+        output: the folder of what is labeled so far, and of a note of what it is.
         cfg: the teacher's config.
         config_file: where it comes from.
-        weights: a local file.
-        weights_sha256: its digest.
+        weights: a local file, or "" for a teacher at random weights.
+        weights_sha256: its digest, or "".
         class_names: names of the teacher's classes.
         listing: the images.
         batch_size: images of a batch, which is what a run that was killed may lose.
@@ -86,7 +87,7 @@ class LabelingJob:
     @property
     def teacher(self) -> str:
         """Its name in the file: unlike others of the same config."""
-        return f"{Path(self.config_file).stem}-{self.weights_sha256[:8]}"
+        return f"{Path(self.config_file).stem}-{self.weights_sha256[:8] or 'random'}"
 
     def settings(self) -> dict[str, Any]:
         """All that the boxes depend on; not the number of processes."""
@@ -127,17 +128,22 @@ class LabelingJob:
             "tta": self.tta,
         }
 
-    def build_detector(self) -> Detector:
-        """Builds the teacher; see :func:`distill.labeling.detector.build_detector`."""
+    @property
+    def waits_for_others(self) -> bool:
+        """Whether it waits while another run labels into the folder, instead of giving up."""
+        return False
+
+    def build_teacher(self) -> FrozenTeacher:
+        """Builds the teacher; see :func:`distill.labeling.box_finder.build_labeling_teacher`."""
+        return build_labeling_teacher(
+            self.cfg, self.weights, self.class_names, precision=self.precision
+        )
+
+    def build_box_finder(self) -> BoxFinder:
+        """Builds the teacher and what asks it for boxes; see :meth:`build_teacher`."""
         limits = None if self.thresholds is None else self.thresholds.of(self.class_names)
-        return build_detector(
-            self.cfg,
-            self.weights,
-            self.class_names,
-            precision=self.precision,
-            score_floor=self.score_floor,
-            limits=limits,
-            tta=self.tta,
+        return BoxFinder(
+            self.build_teacher(), score_floor=self.score_floor, limits=limits, tta=self.tta
         )
 
     def is_finished(self) -> bool:
@@ -225,13 +231,8 @@ def plan_job(
     Raises:
         ValueError, FileNotFoundError: one sentence that names what is wrong.
     """
-    cfg = detector_config(config_file, opts, use_gpu=use_gpu)
-    names = tuple(classes or class_names(cfg))
-    if not names:
-        raise ValueError(
-            f"The names of the teacher's classes are unknown, as {_training_dataset(cfg)}: give "
-            "them with --classes, in the teacher's order."
-        )
+    cfg = read_labeling_config(config_file, opts, use_gpu=use_gpu)
+    names = teacher_classes(cfg, classes, "give them with --classes")
     if not force:
         refuse_evaluation_images(dataset, images, cfg.DATASETS.TEST)
     file = local_weights(weights, "--weights")
@@ -252,6 +253,26 @@ def plan_job(
         tta=tta,
         num_workers=cfg.DATALOADER.NUM_WORKERS if num_workers is None else num_workers,
     )
+
+
+def teacher_classes(cfg: CfgNode, given: Sequence[str] | None, remedy: str) -> tuple[str, ...]:
+    """The names of a teacher's classes: those given, or those of its training dataset.
+
+    Args:
+        cfg: the teacher's config.
+        given: what the user says, if anything.
+        remedy: what to do where they are unknown, for the message.
+
+    Raises:
+        ValueError: one sentence, if they are unknown.
+    """
+    names = tuple(given or class_names(cfg))
+    if not names:
+        raise ValueError(
+            f"The names of the teacher's classes are unknown, as {_training_dataset(cfg)}: "
+            f"{remedy}, in the teacher's order."
+        )
+    return names
 
 
 def _training_dataset(cfg: CfgNode) -> str:

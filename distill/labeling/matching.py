@@ -11,9 +11,11 @@ import numpy as np
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from distill.data.pseudo.labels import PseudoLabels
+from distill.data.pseudo.file import PseudoFile
+from distill.data.pseudo.labels import PseudoLabels, class_places
+from distill.labeling.same_images import match_images
 
-__all__ = ["Matches", "match_boxes"]
+__all__ = ["Compared", "Matches", "compare", "match_boxes"]
 
 
 @dataclass(frozen=True)
@@ -27,6 +29,48 @@ class Matches:
 
     right: np.ndarray
     counted: np.ndarray
+
+
+@dataclass(frozen=True)
+class Compared(Matches):
+    """What became of the B boxes of a file with N images.
+
+    Attributes:
+        objects: the true boxes in its images and of its classes, by its numbers.
+        labeled: (N,) bool, the images of which labels are known.
+    """
+
+    objects: PseudoLabels
+    labeled: np.ndarray
+
+    @property
+    def precision(self) -> float | None:
+        """Share of the boxes that are right; None without boxes."""
+        return self.right.sum().item() / self.counted.sum().item() if self.counted.any() else None
+
+    @property
+    def recall(self) -> float | None:
+        """Share of the objects that are found; None without objects."""
+        return self.right.sum().item() / len(self.objects) if len(self.objects) else None
+
+
+def compare(pseudo: PseudoFile, truth: PseudoFile, *, iou: float = 0.5) -> Compared:
+    """Compares the boxes of a file with labels of the same images.
+
+    Args:
+        pseudo: the boxes.
+        truth: the labels, matched by the ids of the images and the names of the classes.
+        iou: lowest IoU of a match.
+
+    Raises:
+        ValueError: if an id stands for files of two names.
+    """
+    numbers = match_images(truth, pseudo)
+    places = class_places(truth.class_names, pseudo.class_names)
+    objects, crowds = (x.renumbered(numbers, places) for x in (truth.labels, truth.crowds))
+    labeled = np.isin(np.arange(len(pseudo.images)), numbers)
+    matches = match_boxes(pseudo.labels, objects, crowds=crowds, iou=iou)
+    return Compared(matches.right, matches.counted, objects, labeled)
 
 
 def match_boxes(
@@ -45,10 +89,10 @@ def match_boxes(
     Args:
         labels: the B boxes.
         truth: the objects; scores are not read.
-        crowds: regions of many objects; any number of boxes may lie in one, and counts neither way.
+        crowds: areas of many objects; any number of boxes may lie in one, and counts neither way.
         iou: lowest IoU of a match.
     """
-    crowds = truth.select(np.zeros(len(truth), bool)) if crowds is None else crowds
+    crowds = PseudoLabels.none() if crowds is None else crowds
     objects = [*_annotations(truth, iscrowd=0), *_annotations(crowds, iscrowd=1)]
     found = _annotations(labels, iscrowd=0)
     images = {x["image_id"] for x in (*found, *objects)}

@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from distill.data.pseudo.file import HUMAN, PseudoFile
+from distill.data.pseudo.file import PseudoFile
+from distill.data.pseudo.labels import HUMAN
 
 __all__ = ["TeacherBits", "digest", "one_dataset", "skipped", "teacher_names", "united_teachers"]
 
@@ -41,7 +42,7 @@ class TeacherBits:
             sum(1 << self.names.index(name) for name in joined.split(_JOINT))
             for joined in file.teachers
         ]
-        return np.array(bits, dtype=np.int64)[_teacher(file)]
+        return np.array(bits, dtype=np.int64)[file.labels.teacher]
 
     def decode(self, bits: np.ndarray) -> tuple[tuple[str, ...], np.ndarray]:
         """The names of sets (B,), sorted and each once, and the place (B,) of each set in them."""
@@ -98,11 +99,6 @@ def digest(file: PseudoFile) -> str:
     texts = (file.info, file.images, file.class_names, file.teachers)
     result = hashlib.sha256(json.dumps(texts, sort_keys=True, default=str).encode())
     labels = file.labels
-    for column in (labels.image, labels.boxes, labels.scores, labels.classes, _teacher(file)):
+    for column in (labels.image, labels.boxes, labels.scores, labels.classes, labels.teacher):
         result.update(np.ascontiguousarray(column).tobytes())
     return result.hexdigest()
-
-
-def _teacher(file: PseudoFile) -> np.ndarray:
-    labels = file.labels
-    return np.zeros(len(labels), np.int64) if labels.teacher is None else labels.teacher

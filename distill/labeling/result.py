@@ -11,16 +11,17 @@ from typing import Any, TypeVar
 import numpy as np
 from detectron2.data import DatasetCatalog
 
-from distill.data.pseudo.file import annotations, write_pseudo_file
+from distill.data.pseudo.file import PseudoFile
 from distill.data.pseudo.labels import PseudoLabels
+from distill.data.pseudo.writing import annotations, write_pseudo_file
 from distill.labeling.images import printable
 from distill.labeling.job import LabelingJob
-from distill.labeling.quality import precision_recall
+from distill.labeling.matching import compare
 from distill.labeling.shards import CONFIDENT, ShardIndex
-from distill.labeling.truth import true_annotations
+from distill.labeling.sources import true_labels
 from distill.utils.version import VERSION
 
-__all__ = ["describe_quality", "describe_result", "write_result"]
+__all__ = ["describe_quality", "describe_result", "percent", "write_result"]
 
 _T = TypeVar("_T")
 # Matching boxes with labels needs memory for each of them.
@@ -72,26 +73,34 @@ def describe_quality(job: LabelingJob, index: ShardIndex) -> str | None:
     if name is None:
         return None
     records = list(DatasetCatalog.get(name))[:_MEASURED_IMAGES]
-    truth = true_annotations(name, records, job.class_names)
+    truth = true_labels(name, records)
     if truth is None:
         return None
-    precision, recall = precision_recall(_confident(job, index, len(records)), truth)
+    compared = compare(_confident(job, index, len(records)), truth)
     part = f" in the first {len(records)} images" if len(records) < len(job.listing) else ""
     return (
-        f"Boxes above {CONFIDENT}{part}: precision {_percent(precision)}, recall "
-        f"{_percent(recall)} at IoU 0.5."
+        f"Boxes above {CONFIDENT}{part}: precision {percent(compared.precision)}, recall "
+        f"{percent(compared.recall)} at IoU 0.5."
     )
 
 
-def _confident(job: LabelingJob, index: ShardIndex, num_images: int) -> PseudoLabels:
-    """The boxes above 0.5 of the first images."""
+def percent(share: float | None) -> str:
+    """A share as a reader takes it."""
+    return "unknown" if share is None else f"{100 * share:.1f} %"
+
+
+def _confident(job: LabelingJob, index: ShardIndex, num_images: int) -> PseudoFile:
+    """The first images with their boxes above 0.5."""
     tables = []
     for number, rows in itertools.islice(_numbered(job, index.boxes()), num_images):
         rows = rows[rows[:, 4] > CONFIDENT]
         tables.append(np.insert(rows, 0, number, axis=1))
     table = np.concatenate(tables)
     image, classes = table[:, 0].astype(np.int64), table[:, 6].astype(np.int64)
-    return PseudoLabels(image, table[:, 1:5], table[:, 5], classes)
+    labels = PseudoLabels(image, table[:, 1:5], table[:, 5], classes)
+    names = (job.listing[number] for number in range(num_images))
+    images = [{"id": image_id, "file_name": name} for name, image_id in names]
+    return PseudoFile({}, images, job.class_names, (job.teacher,), labels)
 
 
 def _numbered(
@@ -110,11 +119,7 @@ def _images(job: LabelingJob, index: ShardIndex) -> Iterator[dict[str, Any]]:
 
 
 def _annotations(job: LabelingJob, index: ShardIndex) -> Iterator[dict[str, Any]]:
-    teacher = job.teacher
+    teachers = itertools.repeat(job.teacher)
     for number, rows in _numbered(job, index.boxes()):
         if len(rows):
-            yield from annotations(job.listing[number][1], rows, teacher)
-
-
-def _percent(share: float | None) -> str:
-    return "unknown" if share is None else f"{100 * share:.1f} %"
+            yield from annotations(itertools.repeat(job.listing[number][1]), rows, teachers)

@@ -1,16 +1,42 @@
-"""Whether two files of labels are of the same images."""
+"""Which images of two files of labels are the same."""
 
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from distill.data.pseudo.file import PseudoFile
-from distill.labeling.sources import match_images
 
-__all__ = ["align_images"]
+__all__ = ["align_images", "match_images"]
+
+
+def match_images(first: PseudoFile, second: PseudoFile) -> np.ndarray:
+    """Finds the images of one file in another by their ids.
+
+    Args:
+        first: N images.
+        second: the file to look in.
+
+    Returns:
+        (N,) int64 number of each image in the second file; -1 for those that it lacks.
+
+    Raises:
+        ValueError: if an id stands for files of two names.
+    """
+    numbers = {image["id"]: number for number, image in enumerate(second.images)}
+    found = np.array([numbers.get(image["id"], -1) for image in first.images], dtype=np.int64)
+    for image, number in zip(first.images, found.tolist(), strict=True):
+        own, other = image["file_name"], second.images[number]["file_name"] if number >= 0 else ""
+        # The folders may differ, since so may the roots.
+        if other and Path(own).name != Path(other).name:
+            raise ValueError(
+                f"The image {image['id']!r} is {own} in one file of labels and {other} in the "
+                "other: give two files of the same dataset."
+            )
+    return found
 
 
 def align_images(first: PseudoFile, second: PseudoFile, names: tuple[str, str]) -> np.ndarray:

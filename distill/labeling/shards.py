@@ -186,23 +186,16 @@ class FolderLock:
         Args:
             folder: the folder, which must exist.
         """
-        self._folder = folder
         self._file = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT, 0o666)
 
-    def take(self) -> None:
-        """Takes it alone, and waits for a run that is about to end.
-
-        Raises:
-            ValueError: if another run goes on.
-        """
+    def take(self) -> bool:
+        """Takes it alone, and waits for a run that is about to end; False if another goes on."""
         deadline = time.monotonic() + _PATIENCE_SECONDS
         while not self._try(fcntl.LOCK_EX):
             if time.monotonic() > deadline:
-                raise ValueError(
-                    f"Another process labels into {self._folder}: wait until it is done, stop it, "
-                    "or choose another --output."
-                )
+                return False
             time.sleep(0.1)
+        return True
 
     def share(self) -> None:
         """Shares it with the other processes of the run, for as long as it lasts."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Sequence
 from dataclasses import replace
@@ -13,100 +14,101 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.structures import BoxMode
 
 from distill.data import check_datasets
-from distill.data.pseudo.file import HUMAN, PseudoFile
-from distill.data.pseudo.labels import PseudoLabels
+from distill.data.pseudo.file import PseudoFile
+from distill.data.pseudo.labels import HUMAN, PseudoLabels
 from distill.data.registration import image_root, is_json_dataset, json_path
 
-__all__ = ["common_root", "load_labels", "match_images"]
+__all__ = ["common_root", "dataset_labels", "load_labels", "true_labels"]
+
+Record = dict[str, Any]
 
 _CORNERS = 4
 
 
-def load_labels(source: str, *, option: str = "--labels", crowds: bool = False) -> PseudoFile:
+def load_labels(source: str, *, option: str = "--labels") -> PseudoFile:
     """Reads the boxes of a registered dataset, or of a file.
-
-    A dataset whose metadata has `labels_json`, the truth of images that count as unlabeled, gets
-    its boxes from there.
 
     Args:
         source: FILE.json of pseudo labels or plain COCO, or FILE.json@FOLDER with the folder of
             its images; else a dataset's name.
         option: where the name comes from, for the messages.
-        crowds: read the crowds, which are left out otherwise, and nothing else.
 
     Returns:
-        The images and their boxes. Those of a dataset are by the teacher ``HUMAN``, with score 1;
-        its file names are below the metadata's image_root, or the folder that all images share.
+        The images and their boxes; of a dataset as :func:`dataset_labels` has them.
 
     Raises:
         FileNotFoundError: if the file, or one of the dataset's, does not exist.
         ValueError: one sentence that names what is wrong with it.
     """
     if is_json_dataset(source):
-        file = PseudoFile.load(json_path(source), crowds=crowds)
+        file = PseudoFile.load(json_path(source))
         return replace(file, info={**file.info, "image_root": _root_of_json(source, file)})
     check_datasets((source,), key=option)
-    metadata = MetadataCatalog.get(source)
-    # Before the metadata is read: Detectron2 completes it when it loads a COCO file.
-    records = list(DatasetCatalog.get(source))
-    if not records:
+    records = DatasetCatalog.get(source)
+    if not len(records):
         raise ValueError(f"{option} has {source}, which holds no image: check its files.")
     try:
-        root = common_root(records, metadata.get("image_root"))
-        images = [_image(record, number, root) for number, record in enumerate(records, start=1)]
-        labels = _labels(records, crowds)
+        file = dataset_labels(source, records)
     except KeyError as error:
         raise ValueError(f"{option} has {source}, whose records lack {error}: add it.") from error
     except ValueError as error:
         raise ValueError(f"{option} has {source}, where {error}.") from error
-    info = {"dataset": source, "image_root": root}
-    if metadata.get("labels_json"):
-        known = PseudoFile.load(metadata.labels_json, crowds=crowds)
-        return replace(known, info={**known.info, **info})
-    names = tuple(metadata.get("thing_classes") or ())
-    if len(labels) and labels.classes.max() >= len(names):
-        raise ValueError(
-            f"{option} has {source}, which has a class {labels.classes.max()} without a name: "
-            "complete thing_classes in its metadata."
-        )
-    return PseudoFile(info, images, names, (HUMAN,), labels)
+    for key in ("width", "height"):
+        if any(image[key] is None for image in file.images):
+            raise ValueError(f"{option} has {source}, whose records lack '{key}': add it.")
+    return file
 
 
-def match_images(first: PseudoFile, second: PseudoFile) -> np.ndarray:
-    """Finds the images of one file in another by their ids.
+def dataset_labels(name: str, records: Sequence[Record]) -> PseudoFile:
+    """The labels of a registered dataset, by the teacher ``HUMAN``, with score 1.
+
+    They are its own, or, where its metadata has `labels_json`, the truth of images that count as
+    unlabeled, of that file. File names are below the metadata's image_root, or the folder that all
+    images share; a size that a record lacks is None.
 
     Args:
-        first: N images.
-        second: the file to look in.
-
-    Returns:
-        (N,) int64 number of each image in the second file; -1 for those that it lacks.
+        name: the dataset.
+        records: its images, in Detectron2's format; at least one.
 
     Raises:
-        ValueError: if an id stands for files of two names.
+        KeyError: if an annotation lacks something.
+        ValueError: half a sentence, if one is no upright box or its class has no name.
+        FileNotFoundError: if the file of the labels is missing.
     """
-    numbers = {image["id"]: number for number, image in enumerate(second.images)}
-    found = np.array([numbers.get(image["id"], -1) for image in first.images], dtype=np.int64)
-    for image, number in zip(first.images, found.tolist(), strict=True):
-        own, other = image["file_name"], second.images[number]["file_name"] if number >= 0 else ""
-        # The folders may differ, since so may the roots.
-        if other and Path(own).name != Path(other).name:
-            raise ValueError(
-                f"The image {image['id']!r} is {own} in one file of labels and {other} in the "
-                "other: give two files of the same dataset."
-            )
-    return found
+    # Detectron2 completes the metadata when it reads the records of a COCO file.
+    metadata = MetadataCatalog.get(name)
+    root = common_root(records, metadata.get("image_root"))
+    info = {"dataset": name, "image_root": root}
+    if metadata.get("labels_json"):
+        known = PseudoFile.load(metadata.labels_json)
+        return replace(known, info={**known.info, **info})
+    images = [_image(record, number, root) for number, record in enumerate(records, start=1)]
+    labels, crowds = (_labels(records, crowds=crowds) for crowds in (False, True))
+    names = tuple(metadata.get("thing_classes") or ())
+    highest = max(labels.classes.max(initial=-1), crowds.classes.max(initial=-1))
+    if highest >= len(names):
+        raise ValueError(
+            f"there is a class {highest} without a name: complete thing_classes in its metadata"
+        )
+    return PseudoFile(info, images, names, (HUMAN,), labels, crowds)
 
 
-def _root_of_json(source: str, file: PseudoFile) -> str:
-    # The images are not needed by all who ask: only a folder that was named must exist.
-    if not source.endswith(".json"):
-        return os.path.abspath(image_root(source, file))
-    root = file.info["image_root"]
-    return os.path.abspath(json_path(source).parent / root) if root else ""
+def true_labels(name: str, records: Sequence[Record]) -> PseudoFile | None:
+    """The labels of images that count as unlabeled; None where nobody knows any.
+
+    Args:
+        name: a registered dataset.
+        records: its images, or the first of them.
+    """
+    try:
+        file = dataset_labels(name, records)
+    except (KeyError, ValueError, FileNotFoundError) as error:
+        logging.getLogger(__name__).info("The labels of %s can't be read (%s).", name, error)
+        return None
+    return file if len(file.labels) or len(file.crowds) else None
 
 
-def common_root(records: Sequence[dict[str, Any]], known: str | None) -> str:
+def common_root(records: Sequence[Record], known: str | None) -> str:
     """The folder that images' file names start from, absolute.
 
     Args:
@@ -123,16 +125,24 @@ def common_root(records: Sequence[dict[str, Any]], known: str | None) -> str:
     return common
 
 
-def _image(record: dict[str, Any], number: int, root: str) -> dict[str, Any]:
+def _root_of_json(source: str, file: PseudoFile) -> str:
+    # The images are not needed by all who ask: only a folder that was named must exist.
+    if not source.endswith(".json"):
+        return os.path.abspath(image_root(source, file))
+    root = file.info["image_root"]
+    return os.path.abspath(json_path(source).parent / root) if root else ""
+
+
+def _image(record: Record, number: int, root: str) -> Record:
     return {
         "id": record.get("image_id", number),
         "file_name": Path(os.path.relpath(record["file_name"], root)).as_posix(),
-        "width": record["width"],
-        "height": record["height"],
+        "width": record.get("width"),
+        "height": record.get("height"),
     }
 
 
-def _labels(records: Sequence[dict[str, Any]], crowds: bool) -> PseudoLabels:
+def _labels(records: Sequence[Record], *, crowds: bool) -> PseudoLabels:
     rows = [
         (number, *_corners(x), x["category_id"])
         for number, record in enumerate(records)
@@ -141,8 +151,7 @@ def _labels(records: Sequence[dict[str, Any]], crowds: bool) -> PseudoLabels:
     ]
     table = np.array(rows, dtype=np.float64).reshape(-1, 2 + _CORNERS)
     image, classes = (table[:, column].astype(np.int64) for column in (0, -1))
-    ones, zeros = np.ones(len(table)), np.zeros(len(table), np.int64)
-    return PseudoLabels(image, table[:, 1:-1], ones, classes, zeros)
+    return PseudoLabels(image, table[:, 1:-1], np.ones(len(table)), classes)
 
 
 def _corners(annotation: dict[str, Any]) -> list[float]:

@@ -51,11 +51,7 @@ def labeled_subset(labels: PseudoFile, drawn: np.ndarray, **header: Any) -> Pseu
         drawn: numbers of images, ascending.
         header: what else the header says; plain values.
     """
-    places = np.full(len(labels.images), -1)
-    places[drawn] = np.arange(len(drawn))
-    kept = labels.labels.select(places[labels.labels.image] >= 0)
-    kept = replace(kept, image=places[kept.image])
-    return _file(labels, drawn, kept, "Labels of some images", header)
+    return _file(labels.select_images(drawn), "Labels of some images", header)
 
 
 def unlabeled_rest(labels: PseudoFile, drawn: np.ndarray, **header: Any) -> PseudoFile:
@@ -72,25 +68,18 @@ def unlabeled_rest(labels: PseudoFile, drawn: np.ndarray, **header: Any) -> Pseu
     rest = np.setdiff1d(np.arange(len(labels.images)), drawn)
     if not len(rest):
         raise ValueError("--rest has no image, as all were drawn: lower --percent.")
-    nothing = labels.labels.select(np.zeros(len(labels.labels), bool))
-    return _file(labels, rest, nothing, "Images without labels", header)
+    rest_file = replace(labels.select_images(rest), labels=PseudoLabels.none())
+    return _file(rest_file, "Images without labels", header)
 
 
-def _file(
-    labels: PseudoFile,
-    numbers: np.ndarray,
-    boxes: PseudoLabels,
-    description: str,
-    header: dict[str, Any],
-) -> PseudoFile:
+def _file(file: PseudoFile, description: str, header: dict[str, Any]) -> PseudoFile:
     info = {
         "description": description,
         "format": 1,
         "library": VERSION,
-        "dataset": labels.info["dataset"],
-        "image_root": labels.info["image_root"],
+        "dataset": file.info["dataset"],
+        "image_root": file.info["image_root"],
         **header,
-        "counts": {"images": len(numbers), "boxes": len(boxes)},
+        "counts": {"images": len(file.images), "boxes": len(file.labels)},
     }
-    images = [labels.images[number] for number in numbers]
-    return replace(labels, info=info, images=images, labels=boxes)
+    return replace(file, info=info)

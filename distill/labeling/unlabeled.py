@@ -1,10 +1,10 @@
-"""The images of DATASETS.UNLABELED as a loader takes them, and a report on their boxes."""
+"""The images of DATASETS.UNLABELED with the boxes that the teacher finds, and a report on these."""
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,13 +13,15 @@ from detectron2.data import DatasetCatalog
 from detectron2.utils import comm
 from tabulate import tabulate
 
-from distill.data.pseudo.records import pseudo_records
+from distill.data.pseudo.file import PseudoFile
+from distill.data.pseudo.records import in_student_classes, pseudo_records
 from distill.data.unlabeled_config import check_unlabeled_config
-from distill.labeling.dataset_labeling import LabeledDataset, label_datasets
-from distill.labeling.quality import precision_recall
-from distill.labeling.truth import true_annotations
-from distill.utils.files import atomic_write
-from distill.views.classes import class_names
+from distill.labeling.generate import generate
+from distill.labeling.matching import compare
+from distill.labeling.result import percent
+from distill.labeling.sources import true_labels
+from distill.labeling.unlabeled_job import UnlabeledJob, plan_unlabeled_job
+from distill.utils.files import write_json
 
 __all__ = ["unlabeled_records"]
 
@@ -31,8 +33,9 @@ def unlabeled_records(cfg: CfgNode) -> list[Record]:
     """The images of DATASETS.UNLABELED, flagged by "pseudo"; to be called on all ranks.
 
     Their annotations are the teacher's boxes above DISTILL.UNLABELED.SCORE_THRESHOLD, and images
-    without such a box are left out; with DISTILL.UNLABELED.BOXES online all images come without
-    boxes. The main process logs and writes how many boxes there are, and how good.
+    without such a box are left out. What this teacher has labeled before is read from
+    DISTILL.UNLABELED.CACHE_DIR; the rest all ranks label together, as `pseudo_label.py generate`
+    does. The main process logs and writes how many boxes there are, and how good.
 
     Args:
         cfg: the student's config.
@@ -40,67 +43,99 @@ def unlabeled_records(cfg: CfgNode) -> list[Record]:
     Raises:
         ValueError: one sentence, if a key is wrong, a dataset is empty, or no image is left.
         FileNotFoundError: if the teacher's files are missing.
+        OSError: if the boxes can't be written.
     """
     check_unlabeled_config(cfg)
-    node = cfg.DISTILL.UNLABELED
-    datasets = {name: _records_of(name) for name in cfg.DATASETS.UNLABELED}
-    if node.BOXES == "online":
-        return [x for records in datasets.values() for x in pseudo_records(records)]
+    jobs = [plan_unlabeled_job(cfg, name) for name in cfg.DATASETS.UNLABELED]
     result = []
-    for name, labeled in label_datasets(cfg, datasets).items():
-        if comm.is_main_process():
-            _report(cfg, name, datasets[name], labeled)
-        result += pseudo_records(datasets[name], labeled.labels.above(node.SCORE_THRESHOLD))
+    for job in jobs:
+        result += _records(job, _labeled(job), cfg)
     if not result:
         raise ValueError(
-            f"The teacher finds nothing above {node.SCORE_THRESHOLD} in any image of "
-            "DATASETS.UNLABELED: lower DISTILL.UNLABELED.SCORE_THRESHOLD or take a better teacher"
+            f"The teacher finds nothing above {cfg.DISTILL.UNLABELED.SCORE_THRESHOLD} in any image "
+            "of DATASETS.UNLABELED: lower DISTILL.UNLABELED.SCORE_THRESHOLD or take a better "
+            "teacher"
         )
     return result
 
 
-def _records_of(name: str) -> list[Record]:
-    records = DatasetCatalog.get(name)
-    if not len(records):
-        raise ValueError(
-            f"DATASETS.UNLABELED has {name}, which holds no image: check its files or leave it out"
-        )
-    return list(records)
+def _labeled(job: UnlabeledJob) -> PseudoFile:
+    """The teacher's file on all ranks, which is made if need be."""
+    file = _read(job) if comm.is_main_process() else None
+    if comm.all_gather(comm.is_main_process() and file is None)[0]:
+        for sentence in generate(job):
+            _logger.info(sentence)
+        file = PseudoFile.load(job.result) if comm.is_main_process() else None
+    # A file of many boxes is parsed once.
+    return comm.all_gather(file)[0]
 
 
-def _report(cfg: CfgNode, name: str, records: Sequence[Record], labeled: LabeledDataset) -> None:
+def _read(job: UnlabeledJob) -> PseudoFile | None:
+    """The file on disk, or None where there is none that can be used."""
+    job.output.mkdir(parents=True, exist_ok=True)
+    try:
+        file = PseudoFile.load(job.result)
+    except FileNotFoundError:
+        others = job.output.parent.glob(f"{job.output.name.rpartition('-')[0]}-*.json")
+        if any(not path.stem.endswith("_report") for path in others):
+            _logger.info(
+                "The boxes of %s in %s are of another teacher, list of images or version of this "
+                "library: they are not read.",
+                *(job.listing.dataset, job.output.parent),
+            )
+    except ValueError as error:
+        _logger.warning("%s: the teacher labels its images anew.", str(error).rstrip("."))
+        job.result.unlink()
+    else:
+        _logger.info("The teacher's boxes are read from %s.", job.result)
+        return file
+    _logger.info("The teacher labels the %d images of %s.", len(job.listing), job.listing.dataset)
+    return None
+
+
+def _records(job: UnlabeledJob, file: PseudoFile, cfg: CfgNode) -> list[Record]:
+    """The images that have boxes, as the dataset has them."""
+    known = DatasetCatalog.get(job.listing.dataset)
+    by_id = {x.get("image_id", number): x for number, x in enumerate(known, start=1)}
+    # Without those that could not be read.
+    records = [by_id[image["id"]] for image in file.images]
+    file = in_student_classes(cfg, file, job.result)
+    kept = replace(file, labels=file.labels.above(cfg.DISTILL.UNLABELED.SCORE_THRESHOLD))
+    if comm.is_main_process():
+        _report(job, file, kept, known)
+    return pseudo_records(records, kept.labels)
+
+
+def _report(
+    job: UnlabeledJob, file: PseudoFile, kept: PseudoFile, records: Sequence[Record]
+) -> None:
     """Logs what the boxes are like, and writes it beside them."""
-    threshold = cfg.DISTILL.UNLABELED.SCORE_THRESHOLD
-    kept = labeled.labels.above(threshold)
-    used = int((kept.counts(len(records)) > 0).sum())
-    scores, edges = np.histogram(labeled.labels.scores, bins=10, range=(0, 1))
-    truth = true_annotations(name, records, class_names(cfg))
-    precision, recall = (None, None) if truth is None else precision_recall(kept, truth)
+    name, threshold = job.listing.dataset, job.student.DISTILL.UNLABELED.SCORE_THRESHOLD
+    images, boxes = len(records), len(kept.labels)
+    used = int((kept.labels.counts(len(file.images)) > 0).sum())
+    scores, edges = np.histogram(file.labels.scores, bins=10, range=(0, 1))
+    truth = true_labels(name, records)
+    compared = None if truth is None else compare(kept, truth)
     report = {
         "dataset": name,
         "score_threshold": threshold,
-        "images": len(records),
+        "images": images,
         "labeled_images": used,
-        "left_out_images": len(records) - used,
-        "boxes": len(kept),
-        "boxes_per_image": len(kept) / len(records),
-        "precision": precision,
-        "recall": recall,
+        "left_out_images": images - used,
+        "boxes": boxes,
+        "boxes_per_image": boxes / images,
+        "precision": compared and compared.precision,
+        "recall": compared and compared.recall,
         "score_histogram": {"edges": edges.round(1).tolist(), "boxes": scores.tolist()},
     }
-    path = labeled.path.with_name(f"{labeled.path.stem}_report.json")
-    atomic_write(path, lambda stream: stream.write(json.dumps(report, indent=2).encode()))
+    write_json(job.report, report)
     quality = ""
-    if truth is not None:
-        quality = f" Precision {_percent(precision)}, recall {_percent(recall)} at IoU 0.5."
+    if compared:
+        precision, recall = percent(compared.precision), percent(compared.recall)
+        quality = f" Precision {precision}, recall {recall} at IoU 0.5."
     ranges = [f"{low:.1f}-{high:.1f}" for low, high in zip(edges, edges[1:], strict=False)]
     _logger.info(
         "%s: %d of %d images have boxes above %g, %d are left out; %.2f boxes an image.%s\n%s",
-        *(name, used, len(records), threshold, len(records) - used, len(kept) / len(records)),
-        quality,
+        *(name, used, images, threshold, images - used, boxes / images, quality),
         tabulate(zip(ranges, scores.tolist(), strict=True), headers=["score", "boxes"]),
     )
-
-
-def _percent(share: float | None) -> str:
-    return "unknown" if share is None else f"{100 * share:.1f} %"

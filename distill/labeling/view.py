@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 
 from distill.data.pseudo.file import PseudoFile
-from distill.data.pseudo.labels import PseudoLabels
 from distill.labeling.view_images import image_source, page_images
 from distill.labeling.view_summary import summary
 from distill.utils.files import atomic_write
@@ -44,7 +43,6 @@ def write_view(
     *,
     title: str,
     labels: PseudoFile | None = None,
-    crowds: PseudoLabels | None = None,
     image_root: str | Path | None = None,
     num_images: int = 200,
     seed: int | None = 0,
@@ -61,7 +59,6 @@ def write_view(
         page: the file to write; its folder is made.
         title: heads the page.
         labels: true labels, matched by the ids of the images and the names of the classes.
-        crowds: crowds in the images of `labels`; a box in one is neither right nor wrong.
         image_root: folder of the images, instead of the one that `pseudo` names.
         num_images: how many images are shown, at most.
         seed: draws them; None takes the first ones.
@@ -80,7 +77,7 @@ def write_view(
         raise ValueError(f"{title} lists no images, so there is nothing to see: make it anew.")
     classes = list(dict.fromkeys((*pseudo.class_names, *(labels.class_names if labels else ()))))
     chosen = _choose(len(pseudo.images), num_images, seed)
-    images = page_images(pseudo, chosen, classes, labels, crowds)
+    images = page_images(pseudo, chosen, classes, labels)
     root = Path(image_root or pseudo.info["image_root"] or "")
     missing = 0
     for image in images:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -14,8 +14,8 @@ from PIL import Image
 
 from distill.data.pseudo.file import PseudoFile
 from distill.data.pseudo.labels import PseudoLabels
-from distill.labeling.matching import match_boxes
-from distill.labeling.sources import match_images
+from distill.labeling.matching import compare
+from distill.labeling.same_images import match_images
 from distill.utils.page import image_uri
 
 __all__ = ["image_source", "page_images"]
@@ -39,16 +39,14 @@ def page_images(
     chosen: Sequence[int],
     class_names: Sequence[str],
     labels: PseudoFile | None = None,
-    crowds: PseudoLabels | None = None,
 ) -> list[dict[str, Any]]:
     """Some images of a file as the page's script takes them.
 
     Args:
         pseudo: the file.
-        chosen: numbers of its images.
+        chosen: numbers of its images, ascending.
         class_names: those of the page, which has all classes of `pseudo` and `labels`.
-        labels: true labels.
-        crowds: crowds in the images of `labels`; a box in one is neither right nor wrong.
+        labels: true labels; a box in one of their crowds is neither right nor wrong.
 
     Returns:
         Of each image `name`, `width`, `height`, `boxes` and `labels`, which is None where it is
@@ -58,66 +56,57 @@ def page_images(
     Raises:
         ValueError: the labels are of other images.
     """
-    place = {name: i for i, name in enumerate(class_names)}
-    found = _renumbered(pseudo.labels, np.asarray(chosen), pseudo, place)
-    number_of = match_images(pseudo, labels) if labels else np.full(len(pseudo.images), -1)
-    if labels and (number_of < 0).all():
+    shown = pseudo.select_images(np.asarray(chosen)).in_classes(class_names)
+    entries = [
+        {
+            "name": str(image["file_name"]),
+            "width": image["width"],
+            "height": image["height"],
+            "boxes": [],
+            "labels": None,
+        }
+        for image in shown.images
+    ]
+    right: list[int | None] = [None] * len(shown.labels)
+    if labels:
+        right = _compare(pseudo, shown, labels.in_classes(class_names), entries)
+    for image, row, flag in _rows(shown.labels, right):
+        entries[image]["boxes"].append([*row, flag])
+    return entries
+
+
+def _compare(
+    pseudo: PseudoFile, shown: PseudoFile, labels: PseudoFile, entries: list[dict[str, Any]]
+) -> list[int | None]:
+    """Adds the labels to the entries; returns which of the boxes are right."""
+    if (match_images(pseudo, labels) < 0).all():
         raise ValueError(
             "The labels and the pseudo labels have no image id in common: give the labels of the "
             "same images."
         )
-    true_images = number_of[chosen]
-    right: list[int | None] = [None] * len(found)
-    if labels:
-        truth = _renumbered(labels.labels, true_images, labels, place)
-        if crowds is not None:
-            crowds = _renumbered(crowds, true_images, labels, place)
-        matches = match_boxes(found, truth, crowds=crowds)
-        known = matches.counted & (true_images >= 0)[found.image]
-        right = [int(x) if y else None for x, y in zip(matches.right, known, strict=True)]
-    entries = [
-        {
-            "name": str(pseudo.images[number]["file_name"]),
-            "width": pseudo.images[number]["width"],
-            "height": pseudo.images[number]["height"],
-            "boxes": [],
-            "labels": None if true_image < 0 else [],
-        }
-        for number, true_image in zip(chosen, true_images.tolist(), strict=True)
-    ]
-    for image, row, flag in zip(found.image.tolist(), _rows(found), right, strict=True):
-        entries[image]["boxes"].append([*row, flag])
-    if labels:
-        for image, row in zip(truth.image.tolist(), _rows(truth), strict=True):
-            entries[image]["labels"].append(row)
-    return entries
+    compared = compare(shown, labels)
+    for entry, labeled in zip(entries, compared.labeled.tolist(), strict=True):
+        entry["labels"] = [] if labeled else None
+    for image, row, _ in _rows(compared.objects, [None] * len(compared.objects)):
+        entries[image]["labels"].append(row)
+    known = compared.counted & compared.labeled[shown.labels.image]
+    return [int(x) if y else None for x, y in zip(compared.right, known, strict=True)]
 
 
-def _renumbered(
-    labels: PseudoLabels, numbers: np.ndarray, source: PseudoFile, place: dict[str, int]
-) -> PseudoLabels:
-    """The boxes in the images of these numbers, -1 for none, numbered by their order."""
-    position = np.full(len(source.images), -1)
-    (there,) = np.nonzero(numbers >= 0)
-    position[numbers[there]] = there
-    places = np.array([place[name] for name in source.class_names], dtype=np.int64)
-    kept = labels.select(position[labels.image] >= 0)
-    moved = PseudoLabels(
-        position[kept.image], kept.boxes, kept.scores, places[kept.classes], kept.teacher
-    )
-    return moved.select(np.argsort(moved.image, kind="stable"))
-
-
-def _rows(labels: PseudoLabels) -> list[list[float]]:
-    teacher = np.zeros(len(labels), int) if labels.teacher is None else labels.teacher
+def _rows(
+    labels: PseudoLabels, flags: Sequence[int | None]
+) -> Iterator[tuple[int, list[float], int | None]]:
+    """Of every box the number of its image, its row, and its flag."""
     columns = (
+        labels.image,
         labels.boxes.round(_PIXEL_DIGITS),
         labels.scores.round(_SCORE_DIGITS),
         labels.classes,
-        teacher,
+        labels.teacher,
     )
-    rows = zip(*(column.tolist() for column in columns), strict=True)
-    return [[*box, *others] for box, *others in rows]
+    rows = zip(*(column.tolist() for column in columns), flags, strict=True)
+    for image, box, score, category, teacher, flag in rows:
+        yield image, [*box, score, category, teacher], flag
 
 
 def image_source(path: Path, folder: Path, embed: bool) -> str | None:

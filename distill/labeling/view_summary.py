@@ -1,4 +1,4 @@
-"""What the page of distill.labeling.view says about all boxes of a file, not only those it shows."""
+"""What a page of labeling.view says about all boxes of a file, not only those it shows."""
 
 from __future__ import annotations
 

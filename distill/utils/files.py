@@ -18,8 +18,6 @@ __all__ = [
     "write_json",
 ]
 
-_STALE_PATTERN = ".*.unfinished"
-
 
 def atomic_write(path: Path, write: Callable[[IO[bytes]], Any]) -> None:
     """Replaces a file by what ``write`` puts into a stream, or leaves it untouched.
@@ -54,9 +52,9 @@ def write_json(path: Path, value: Any) -> None:
     atomic_write(path, lambda stream: stream.write(text.encode()))
 
 
-def remove_stale_files(folder: Path) -> None:
-    """Removes what writers that were killed left behind in a folder."""
-    for unfinished in folder.glob(_STALE_PATTERN):
+def remove_stale_files(folder: Path, name: str = "*") -> None:
+    """Removes what writers that were killed left behind in a folder, of one file or of all."""
+    for unfinished in folder.glob(f".{name}.*.unfinished"):
         unfinished.unlink(missing_ok=True)
 
 

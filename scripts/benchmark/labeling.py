@@ -24,7 +24,7 @@ from torch import nn
 from benchmark.measure import CLOCKS, summarize, time_rounds
 from distill.build import read_config
 from distill.data.loader import build_mapper
-from distill.labeling.detector import Detector
+from distill.labeling.box_finder import BoxFinder
 from distill.labeling.generate import label_images
 from distill.labeling.images import ImageListing
 from distill.labeling.job import LabelingJob
@@ -123,7 +123,7 @@ def _write_images(folder: Path, number: int, size: tuple[int, int]) -> ImageList
 def _generate(
     cfg: CfgNode, model: nn.Module, listing: ImageListing, folder: Path, batch_size: int
 ) -> Callable[[], None]:
-    detector = Detector(FrozenTeacher(model, cfg=cfg), score_floor=_SCORE_FLOOR)
+    finder = BoxFinder(FrozenTeacher(model, cfg=cfg), score_floor=_SCORE_FLOOR)
     job = LabelingJob(
         output=folder,
         cfg=cfg,
@@ -145,7 +145,7 @@ def _generate(
         sizes = {"batch_size": batch_size, "num_workers": job.num_workers}
         # The progress bar belongs on no benchmark's output.
         with contextlib.redirect_stderr(io.StringIO()):
-            index = label_images(listing, mapper, detector, job.shards, **sizes)
+            index = label_images(listing, mapper, finder, job.shards, **sizes)
         assert index is not None  # one process is the main one
         write_result(job, index)
         shutil.rmtree(job.shards)

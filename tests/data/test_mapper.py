@@ -75,18 +75,17 @@ def test_ignored_boxes_move_with_the_image_and_are_no_objects(make, image) -> No
     assert sample["ignore_boxes"].dtype == torch.float32
     assert sample["instances"].gt_boxes.tensor.tolist() == [[50, 0, 70, 60]]
     assert sample["instances"].gt_classes.tolist() == [2]
-    assert "box_weights" not in sample
 
 
 @MAPPERS
-def test_weights_stay_with_their_boxes_when_others_go(make, image) -> None:
+def test_classes_stay_with_their_boxes_when_others_go(make, image) -> None:
     record = {
         **image,
         "annotations": [
-            annotation([50, 5, 70, 50], 4, score=0.1),
-            annotation([5, 5, 20, 50], 3, score=0.25, iscrowd=1),
+            annotation([50, 5, 70, 50], 4),
+            annotation([5, 5, 20, 50], 3, iscrowd=1),
             annotation([0, 0, 9, 9], 1, ignore=True),
-            annotation([10, 10, 30, 40], 2, score=0.75),
+            annotation([10, 10, 30, 40], 2),
             annotation([5, 20, 20, 50], 1),
             annotation([60, 10, 75, 50], 0, ignore=True),
         ],
@@ -96,7 +95,6 @@ def test_weights_stay_with_their_boxes_when_others_go(make, image) -> None:
     instances = sample["instances"]
     assert instances.gt_boxes.tensor.tolist() == [[10, 10, 30, 40], [5, 20, 20, 50]]
     assert instances.gt_classes.tolist() == [2, 1] and instances.gt_classes.dtype == torch.int64
-    assert sample["box_weights"].tolist() == [0.75, 1]
     assert sample["ignore_boxes"].tolist() == [[0, 0, 9, 9]]
     assert set(instances.get_fields()) == {"gt_boxes", "gt_classes"}
     assert record == before
@@ -107,15 +105,15 @@ def test_nothing_may_be_left(make, image) -> None:
     record = {
         **image,
         "annotations": [
-            annotation([60, 10, 75, 50], 0, score=0.5),
+            annotation([60, 10, 75, 50], 0),
             annotation([60, 10, 75, 50], 0, ignore=True),
         ],
     }
     sample = make(LEFT_HALF)(record)
-    assert sample["ignore_boxes"].shape == (0, 4) and sample["box_weights"].shape == (0,)
+    assert sample["ignore_boxes"].shape == (0, 4)
     assert len(sample["instances"]) == 0
     sample = make(LEFT_HALF)({**image, "annotations": record["annotations"][1:]})
-    assert len(sample["instances"]) == 0 and "box_weights" not in sample
+    assert len(sample["instances"]) == 0
 
 
 @MAPPERS
@@ -169,10 +167,10 @@ def test_other_records_are_mapped_as_by_detectron2(image, masks: bool) -> None:
         lambda cfg: build_ssd_mapper(cfg, is_train=True),
     ],
 )
-def test_the_new_keys_change_no_draw(image, build) -> None:
+def test_ignored_boxes_change_no_draw(image, build) -> None:
     cfg = config()
     plain = [annotation([10, 10, 30, 40], 2), annotation([50, 5, 70, 50], 4)]
-    marked = [{**x, "score": 0.5} for x in plain] + [annotation([0, 0, 60, 60], 1, ignore=True)]
+    marked = [*plain, annotation([0, 0, 60, 60], 1, ignore=True)]
     seen = 0
     for seed in range(8):
         samples = []
@@ -184,12 +182,11 @@ def test_the_new_keys_change_no_draw(image, build) -> None:
         tables = [x["instances"].gt_boxes.tensor for x in samples]
         assert torch.equal(*tables)
         assert torch.equal(first["instances"].gt_classes, second["instances"].gt_classes)
-        assert second["box_weights"].tolist() == [0.5] * len(tables[0])
         seen += len(second["ignore_boxes"])
     assert seen >= 4
 
 
 def test_evaluation_gets_nothing_of_it(image) -> None:
-    record = {**image, "annotations": [annotation([0, 0, 9, 9], 1, ignore=True, score=0.3)]}
+    record = {**image, "annotations": [annotation([0, 0, 9, 9], 1, ignore=True)]}
     sample = PseudoMapper(config(), is_train=False)(record)
-    assert not {"instances", "annotations", "ignore_boxes", "box_weights"} & sample.keys()
+    assert not {"instances", "annotations", "ignore_boxes"} & sample.keys()

@@ -38,7 +38,7 @@ def test_a_file_is_a_dataset_of_detectron2(tmp_path):
     assert record["file_name"] == str(tmp_path / "a.png")
     (box,) = record["annotations"]
     assert (box["bbox"], box["bbox_mode"]) == ([1, 2, 3, 4], BoxMode.XYWH_ABS)
-    assert (box["category_id"], box["score"]) == (0, 0.5)
+    assert box["category_id"] == 0
     metadata = MetadataCatalog.get(name)
     assert metadata.thing_classes == ["bee"] and metadata.evaluator_type == "coco"
 

@@ -10,11 +10,9 @@ from distill.data.unlabeled_config import check_unlabeled_config
     ("changes", "message"),
     [
         ({"DISTILL__UNLABELED__MIX": "blend"}, 'UNLABELED.MIX is "blend"; choose one of alternate'),
-        ({"DISTILL__UNLABELED__BOXES": "none"}, 'UNLABELED.BOXES is "none"'),
         ({"DISTILL__UNLABELED__LABELED_FRACTION": 1.0}, "LABELED_FRACTION is 1.0"),
         ({"DISTILL__UNLABELED__SCORE_THRESHOLD": 0.01}, "SCORE_THRESHOLD is 0.01.*at least 0.05"),
         ({"DISTILL__UNLABELED__SCORE_THRESHOLD": 1.0}, "SCORE_THRESHOLD is 1.0.*below 1"),
-        ({"DISTILL__UNLABELED__BOXES": "online"}, "BOXES is online.*name a method"),
         ({"MODEL__MASK_ON": True}, "set MODEL.MASK_ON to False"),
     ],
 )
@@ -24,13 +22,5 @@ def test_values_that_make_no_sense_are_refused_in_one_sentence(changes, message)
     assert "\n" not in str(raised.value)
 
 
-def test_the_defaults_and_a_low_threshold_online_pass():
+def test_the_defaults_pass():
     check_unlabeled_config(tiny.rcnn_cfg())
-    online = {"DISTILL__UNLABELED__BOXES": "online", "DISTILL__UNLABELED__SCORE_THRESHOLD": 0.01}
-    check_unlabeled_config(tiny.distilled(tiny.rcnn_cfg(), **online))
-
-
-def test_methods_without_the_distiller_label_nothing_online():
-    online = {"DISTILL__UNLABELED__BOXES": "online", "DISTILL__METHODS": ("TADF",)}
-    with pytest.raises(ValueError, match="MODEL.META_ARCHITECTURE to Distiller"):
-        check_unlabeled_config(tiny.rcnn_cfg(**online))

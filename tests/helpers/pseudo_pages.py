@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from distill.data.pseudo.file import HUMAN, PseudoFile
+from distill.data.pseudo.file import PseudoFile
+from distill.data.pseudo.labels import HUMAN
 from distill.data.pseudo.labels import PseudoLabels
 
 # Elements without an end tag.

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -146,7 +148,7 @@ def test_classes_without_labels_take_no_part():
 
 def test_a_box_in_a_crowd_is_not_wrong():
     crowds = _file((0, 10, 1, 0), (1, 2, 1, 1)).labels
-    ant = _calibrate(crowds=crowds).classes[0]
+    ant = _calibrate(truth=dataclasses.replace(_TRUTH, crowds=crowds)).classes[0]
     assert ant.curve.scores.tolist() == [0.9, 0.7, 0.6, 0.2]
     assert ant.quality.precision == 1
 

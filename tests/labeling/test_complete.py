@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 from helpers.teacher_files import IMAGES, box, pseudo_file, rows_of, teacher_input
 
-from distill.data.pseudo.file import HUMAN
+from distill.data.pseudo.labels import HUMAN
 from distill.data.pseudo.thresholds import Thresholds
 from distill.labeling.aliases import Aliases
 from distill.labeling.complete import complete

@@ -23,6 +23,7 @@ from distill.labeling.generate import generate, label_images
 from distill.labeling.images import ImageListing
 from distill.labeling.job import LabelingJob
 from distill.labeling.result import describe_quality, describe_result, write_result
+from distill.labeling.shards import FolderLock
 
 NAME = "images_to_label"
 
@@ -73,6 +74,14 @@ def test_what_another_run_finished_meanwhile_is_left_alone(folder: Path) -> None
     before = job.result.stat().st_mtime_ns
     assert generate(job) == sentences
     assert job.result.stat().st_mtime_ns == before and not job.shards.exists()
+
+
+def test_a_folder_into_which_another_run_labels_is_refused(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(FolderLock, "take", lambda _: False)
+    with pytest.raises(ValueError, match="Another process labels into .*choose another --output"):
+        generate(plan(folder))
 
 
 def test_thresholds_drop_boxes_at_once(folder: Path) -> None:

@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 
+from distill.data.pseudo.file import PseudoFile
 from distill.data.pseudo.labels import PseudoLabels
-from distill.labeling.matching import match_boxes
+from distill.labeling.matching import compare, match_boxes
 
 _TEN = (0, 0, 10, 10)
 
@@ -71,3 +74,43 @@ def test_nothing_matches_nothing():
     matches = match_boxes(_labels((0, _TEN, 1, 0)), _labels())
     assert matches.right.tolist() == [False] and matches.counted.tolist() == [True]
     assert match_boxes(_labels(), _labels()).right.shape == (0,)
+
+
+def _file(*rows: tuple, images: int = 1, names: tuple[str, ...] = ("ant", "bee")) -> PseudoFile:
+    listed = [{"id": 7 + i, "file_name": f"{i}.png"} for i in range(images)]
+    return PseudoFile({}, listed, names, ("t",), _labels(*rows))
+
+
+def test_labels_are_compared_by_the_names_of_classes_and_the_ids_of_images():
+    found = _file((0, _TEN, 0.9, 1), (1, _TEN, 0.9, 0), (1, _TEN, 0.8, 1), images=2)
+    truth = _file((0, _TEN, 1, 0), (0, (20, 20, 30, 30), 1, 1), names=("bee", "cow"))
+    compared = compare(found, truth)
+    assert compared.right.tolist() == [True, False, False]
+    assert compared.labeled.tolist() == [True, False]
+    # The cow is no class of the boxes.
+    assert (len(compared.objects), compared.recall) == (1, 1.0)
+    assert compared.precision == pytest.approx(1 / 3)
+
+
+def test_a_box_in_a_crowd_counts_neither_way():
+    found = _file((0, (2, 2, 6, 6), 0.9, 0), (0, (20, 20, 30, 30), 0.8, 0))
+    truth = dataclasses.replace(_file((0, (20, 20, 30, 30), 1, 0)), crowds=_labels((0, _TEN, 1, 0)))
+    compared = compare(found, truth)
+    assert (compared.precision, compared.recall) == (1.0, 1.0)
+
+
+def test_each_object_is_found_once_by_the_best_score():
+    found = _file((0, (0, 0, 10, 9), 0.9, 0), (0, _TEN, 0.8, 0))
+    compared = compare(found, _file((0, _TEN, 1, 0)))
+    assert (compared.precision, compared.recall) == (0.5, 1.0)
+
+
+def test_without_boxes_or_objects_there_is_no_share():
+    nothing, one = _file(), _file((0, _TEN, 0.9, 0))
+    for found, truth, shares in (
+        (nothing, one, (None, 0.0)),
+        (one, nothing, (0.0, None)),
+        (nothing, nothing, (None, None)),
+    ):
+        compared = compare(found, truth)
+        assert (compared.precision, compared.recall) == shares

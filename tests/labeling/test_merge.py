@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from helpers.teacher_files import IMAGES, box, labels, rows_of, teacher_input
 
-from distill.data.pseudo.file import HUMAN, PseudoFile
+from distill.data.pseudo.file import PseudoFile
+from distill.data.pseudo.labels import HUMAN
 from distill.data.pseudo.thresholds import Thresholds
 from distill.labeling.aliases import Aliases
 from distill.labeling.merge import MergeSettings, merge

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 from helpers.teacher_files import IMAGES, pseudo_file
 
-from distill.labeling.same_images import align_images
+from distill.labeling.same_images import align_images, match_images
 
 _NAMES = ("A.json", "B.json")
 
@@ -57,3 +57,10 @@ def test_a_folder_may_be_part_of_the_names():
     first = pseudo_file("A", ["ant"], image_root="/data/train")
     second = pseudo_file("B", ["ant"], images=images, image_root="/data")
     assert align_images(first, second, _NAMES).tolist() == [0, 1, 2]
+
+
+def test_images_are_found_by_id_in_any_folder():
+    inside = [{**x, "file_name": f"val/{x['file_name']}"} for x in IMAGES[:2]]
+    first, second = pseudo_file("A", ["ant"]), pseudo_file("B", ["ant"], images=inside)
+    assert match_images(first, second).tolist() == [0, 1, -1]
+    assert match_images(second, first).tolist() == [0, 1]

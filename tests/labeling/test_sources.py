@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,8 +11,9 @@ import pytest
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.structures import BoxMode
 
-from distill.data.pseudo.file import HUMAN, PseudoFile
-from distill.labeling.sources import load_labels, match_images
+from distill.data.pseudo.file import PseudoFile
+from distill.data.pseudo.labels import HUMAN
+from distill.labeling.sources import load_labels, true_labels
 
 _NAME = "sources_test"
 _BOX = {"bbox": [1, 2, 4, 6], "bbox_mode": BoxMode.XYXY_ABS, "category_id": 1}
@@ -78,11 +80,11 @@ def test_a_metadata_folder_that_lacks_the_images_is_not_taken(register, tmp_path
     assert (file.info["image_root"], file.images[0]["file_name"]) == ("/data", "2.png")
 
 
-def test_crowds_are_left_out_or_read_alone(register):
+def test_crowds_are_kept_apart(register):
     crowd = {**_BOX, "category_id": 0, "iscrowd": 1}
     name = register([_record("/data/2.png", _BOX, crowd)])
-    assert load_labels(name).labels.classes.tolist() == [1]
-    assert load_labels(name, crowds=True).labels.classes.tolist() == [0]
+    file = load_labels(name)
+    assert file.labels.classes.tolist() == [1] and file.crowds.classes.tolist() == [0]
 
 
 def test_what_is_loaded_of_a_dataset_can_be_saved(register, tmp_path):
@@ -137,15 +139,23 @@ def test_bad_records_are_named_in_one_sentence(register, records, message):
         load_labels(register(records))
 
 
-def test_images_are_found_by_id_in_any_folder(tmp_path):
-    first = load_labels(str(_coco(tmp_path / "a.json", "1.png", "2.png", "3.png")))
-    second = load_labels(str(_coco(tmp_path / "b.json", "val/1.png", "val/2.png")))
-    assert match_images(first, second).tolist() == [0, 1, -1]
-    assert match_images(second, first).tolist() == [0, 1]
+def test_true_labels_are_those_kept_aside_or_the_records_own(register, tmp_path):
+    path = _coco(tmp_path / "truth.json", "2.png")
+    records = [_record(str(tmp_path / "2.png"), _BOX, {**_BOX, "category_id": 0}, image_id=1)]
+    assert len(true_labels(register(records), records).labels) == 2
+    MetadataCatalog.get(_NAME).set(labels_json=str(path), image_root=str(tmp_path))
+    assert true_labels(_NAME, records).labels.boxes.tolist() == [[1, 2, 4, 6]]
 
 
-def test_an_id_of_two_names_is_refused(tmp_path):
-    first = load_labels(str(_coco(tmp_path / "a.json", "1.png", "2.png")))
-    second = load_labels(str(_coco(tmp_path / "b.json", "1.png", "two.png")))
-    with pytest.raises(ValueError, match=r"image 2 is 2\.png in .* and two\.png in the other"):
-        match_images(first, second)
+def test_without_any_label_or_with_bad_ones_no_truth_is_known(register, caplog):
+    caplog.set_level(logging.INFO)
+    bare, bad = _record("/data/1.png"), _record("/data/1.png", {**_BOX, "category_id": 7})
+    register([bare])
+    assert true_labels(_NAME, [bare]) is None and not caplog.messages
+    assert true_labels(_NAME, [bad]) is None
+    assert "a class 7 without a name" in caplog.text
+
+
+def test_true_labels_need_no_sizes(register):
+    record = {"file_name": "/data/1.png", "image_id": 4, "annotations": [_BOX]}
+    assert true_labels(register([record]), [record]).labels.classes.tolist() == [1]

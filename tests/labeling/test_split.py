@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 import distill
-from distill.data.pseudo.file import HUMAN, PseudoFile
-from distill.data.pseudo.labels import PseudoLabels
+from distill.data.pseudo.file import PseudoFile
+from distill.data.pseudo.labels import HUMAN, PseudoLabels
 from distill.labeling.split import draw_images, labeled_subset, unlabeled_rest
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import io
 
 import numpy as np
@@ -57,9 +58,9 @@ def test_labels_are_found_by_the_ids_of_images_and_the_names_of_classes():
 
 def test_a_box_in_a_crowd_is_neither_right_nor_wrong():
     pseudo = pseudo_file(_NAMES[:1], (0, (2, 2, 6, 6), 0.9, 0), (0, FAR, 0.9, 0))
-    labels = true_labels(_NAMES[:1])
     crowds = true_labels(_NAMES[:1], (0, TEN, 0)).labels
-    (entry,) = page_images(pseudo, [0], _CLASSES, labels, crowds)
+    labels = dataclasses.replace(true_labels(_NAMES[:1]), crowds=crowds)
+    (entry,) = page_images(pseudo, [0], _CLASSES, labels)
     assert [row[-1] for row in entry["boxes"]] == [None, 0] and entry["labels"] == []
 
 

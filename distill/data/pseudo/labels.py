@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 
-__all__ = ["PseudoLabels"]
+__all__ = ["HUMAN", "PseudoLabels", "class_places"]
+
+# Stands for the teacher of a box that is a true label.
+HUMAN = "labels"
 
 
 @dataclass(frozen=True)
@@ -19,7 +22,7 @@ class PseudoLabels:
         boxes: (B, 4) float64 corners in pixels of the image as it is on disk.
         scores: (B,) float64 in [0, 1].
         classes: (B,) int64 classes.
-        teacher: (B,) int64 number of the teacher that found it; None where there is but one.
+        teacher: (B,) int64 number of the teacher that found it; given None, the first.
     """
 
     image: np.ndarray
@@ -28,14 +31,27 @@ class PseudoLabels:
     classes: np.ndarray
     teacher: np.ndarray | None = None
 
+    def __post_init__(self) -> None:
+        if self.teacher is None:
+            object.__setattr__(self, "teacher", np.zeros(len(self.image), np.int64))
+
     def __len__(self) -> int:
         return len(self.image)
 
     def select(self, index: np.ndarray) -> PseudoLabels:
         """Some of the boxes, by an index or a (B,) bool mask."""
-        teacher = None if self.teacher is None else self.teacher[index]
-        columns = (self.image, self.boxes, self.scores, self.classes)
-        return PseudoLabels(*(column[index] for column in columns), teacher)
+        return PseudoLabels(*(getattr(self, field.name)[index] for field in fields(self)))
+
+    def renumbered(self, images: np.ndarray, classes: np.ndarray) -> PseudoLabels:
+        """The boxes by other numbers of images and classes, sorted by image.
+
+        Args:
+            images: (N,) the new number of each image; -1 leaves its boxes out.
+            classes: (K,) the new number of each class, likewise.
+        """
+        moved = replace(self, image=images[self.image], classes=classes[self.classes])
+        kept = np.flatnonzero((moved.image >= 0) & (moved.classes >= 0))
+        return moved.select(kept[np.argsort(moved.image[kept], kind="stable")])
 
     def above(self, threshold: float | np.ndarray) -> PseudoLabels:
         """The boxes of higher scores than a threshold, or than their class' of (K,) thresholds."""
@@ -47,7 +63,19 @@ class PseudoLabels:
         return np.bincount(self.image, minlength=num_images)
 
     @classmethod
+    def none(cls) -> PseudoLabels:
+        """No box at all."""
+        numbers = np.zeros(0, np.int64)
+        return cls(numbers, np.zeros((0, 4)), np.zeros(0), numbers)
+
+    @classmethod
     def concatenate(cls, parts: Sequence[PseudoLabels]) -> PseudoLabels:
-        """The boxes of several, all with teachers, one part after the other: to be sorted."""
+        """The boxes of several, one part after the other: to be sorted."""
         names = (field.name for field in fields(cls))
         return cls(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
+
+
+def class_places(names: Sequence[str], others: Sequence[str]) -> np.ndarray:
+    """The place (K,) int64 of each of K classes among others, -1 for those that are not there."""
+    places = {name: number for number, name in enumerate(others)}
+    return np.array([places.get(name, -1) for name in names], dtype=np.int64)

@@ -1,4 +1,4 @@
-"""Files of pseudo labels as training images: thresholds, ignored boxes, weights, classes."""
+"""Files of pseudo labels as training images: thresholds, ignored boxes, classes."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from distill.data.pseudo.thresholds import Thresholds
 from distill.data.registration import image_root, json_path, register_json_dataset
 from distill.views.classes import class_names
 
-__all__ = ["load_pseudo_records", "pseudo_records"]
+__all__ = ["in_student_classes", "load_pseudo_records", "pseudo_records"]
 
 Record = dict[str, Any]
 _logger = logging.getLogger(__name__)
@@ -29,7 +29,7 @@ def load_pseudo_records(cfg: CfgNode, name: str) -> list[Record]:
     """The images of one of DATASETS.PSEUDO with the boxes that DISTILL.PSEUDO asks for.
 
     Boxes carry the student's classes, matched by name; those of other classes are left out. An
-    ignored box has "ignore"; with SCORE_WEIGHTS every box has its "score".
+    ignored box has "ignore".
 
     Args:
         cfg: the student's config.
@@ -45,14 +45,13 @@ def load_pseudo_records(cfg: CfgNode, name: str) -> list[Record]:
     node = cfg.DISTILL.PSEUDO
     file = register_json_dataset(name)
     records = _image_records(name, file)
-    names = class_names(cfg) or file.class_names
-    labels = _in_classes(file, names, json_path(name))
-    limits = _limits(cfg, names)
-    kept = labels.above(limits)
-    ignored = labels.select(labels.scores <= limits[labels.classes])
+    file = in_student_classes(cfg, file, json_path(name))
+    limits = _limits(cfg, file.class_names)
+    kept = file.labels.above(limits)
+    ignored = file.labels.select(file.labels.scores <= limits[file.labels.classes])
     ignored = ignored.above(node.IGNORE_THRESHOLD if node.IGNORE_THRESHOLD else 1.0)
-    result = _with_boxes(records, kept, scores=node.SCORE_WEIGHTS)
-    for image, box in zip(ignored.image.tolist(), _annotations(ignored, False), strict=True):
+    result = _with_boxes(records, kept)
+    for image, box in zip(ignored.image.tolist(), _annotations(ignored), strict=True):
         result[image]["annotations"].append({**box, "ignore": True})
     has_box = kept.counts(len(records)) > 0
     if not node.KEEP_EMPTY:
@@ -66,45 +65,63 @@ def load_pseudo_records(cfg: CfgNode, name: str) -> list[Record]:
     return result
 
 
-def pseudo_records(records: Sequence[Record], labels: PseudoLabels | None = None) -> list[Record]:
+def pseudo_records(records: Sequence[Record], labels: PseudoLabels) -> list[Record]:
     """The images of a dataset with a teacher's boxes for annotations, flagged by "pseudo".
 
     Args:
         records: a dataset in Detectron2's format; its own annotations are left out.
-        labels: boxes in it; images that have none are left out. None keeps all images, without
-            boxes, for a teacher that sees them in training.
+        labels: boxes in it; images that have none are left out.
     """
-    bare = [{**_without_labels(record), "pseudo": True} for record in records]
-    if labels is None:
-        return [{**record, "annotations": []} for record in bare]
+    kept = ("file_name", "image_id", "height", "width")
+    bare = [{**{key: x[key] for key in kept if key in x}, "pseudo": True} for x in records]
     return [record for record in _with_boxes(bare, labels) if record["annotations"]]
 
 
-def _without_labels(record: Record) -> Record:
-    kept = ("file_name", "image_id", "height", "width")
-    return {key: record[key] for key in kept if key in record}
+def in_student_classes(cfg: CfgNode, file: PseudoFile, path: Path) -> PseudoFile:
+    """A file with the boxes of the student's classes, matched by name.
+
+    Args:
+        cfg: the student's config.
+        file: the file.
+        path: where it is, for messages.
+
+    Raises:
+        ValueError: one sentence, if it has none of the classes.
+    """
+    names = class_names(cfg) or file.class_names
+    unknown = [name for name in names if name not in file.class_names]
+    if len(unknown) == len(names):
+        raise ValueError(
+            f"{path} has none of the student's classes ({', '.join(names[:5])}, ...) but "
+            f"{', '.join(file.class_names[:5])}: rename them by pseudo_label.py merge --aliases"
+        )
+    if unknown:
+        _logger.warning(
+            "%s lacks %d of the student's %d classes (%s): where they occur in its images they "
+            "are background.",
+            *(path, len(unknown), len(names), ", ".join(unknown[:5])),
+        )
+    mine = file.in_classes(names)
+    if len(mine.labels) < len(file.labels):
+        _logger.warning(
+            "%d boxes of %s are of classes that the student lacks: they are left out.",
+            *(len(file.labels) - len(mine.labels), path),
+        )
+    return mine
 
 
-def _with_boxes(
-    records: Sequence[Record], labels: PseudoLabels, *, scores: bool = False
-) -> list[Record]:
+def _with_boxes(records: Sequence[Record], labels: PseudoLabels) -> list[Record]:
     result: list[Record] = [{**record, "annotations": []} for record in records]
-    for image, box in zip(labels.image.tolist(), _annotations(labels, scores), strict=True):
+    for image, box in zip(labels.image.tolist(), _annotations(labels), strict=True):
         result[image]["annotations"].append(box)
     return result
 
 
-def _annotations(labels: PseudoLabels, scores: bool) -> list[dict[str, Any]]:
-    columns = (labels.boxes.tolist(), labels.classes.tolist(), labels.scores.tolist())
+def _annotations(labels: PseudoLabels) -> list[dict[str, Any]]:
+    columns = (labels.boxes.tolist(), labels.classes.tolist())
     return [
-        {
-            "bbox": box,
-            "bbox_mode": BoxMode.XYXY_ABS,
-            "category_id": category,
-            "iscrowd": 0,
-            **({"score": score} if scores else {}),
-        }
-        for box, category, score in zip(*columns, strict=True)
+        {"bbox": box, "bbox_mode": BoxMode.XYXY_ABS, "category_id": category, "iscrowd": 0}
+        for box, category in zip(*columns, strict=True)
     ]
 
 
@@ -141,34 +158,6 @@ def _limits(cfg: CfgNode, names: Sequence[str]) -> np.ndarray:
             f"{low[0]} in {node.THRESHOLDS}: set it below"
         )
     return limits
-
-
-def _in_classes(file: PseudoFile, names: Sequence[str], path: Path) -> PseudoLabels:
-    """The boxes in the student's classes."""
-    place = {name: number for number, name in enumerate(names)}
-    classes = np.array([place.get(name, -1) for name in file.class_names], dtype=np.int64)
-    if not (classes >= 0).any():
-        raise ValueError(
-            f"{path} has none of the student's classes ({', '.join(names[:5])}, ...) but "
-            f"{', '.join(file.class_names[:5])}: rename them by pseudo_label.py merge --aliases"
-        )
-    unknown = [name for name in names if name not in file.class_names]
-    if unknown:
-        _logger.warning(
-            "%s lacks %d of the student's %d classes (%s): where they occur in its images they "
-            "are background.",
-            *(path, len(unknown), len(names), ", ".join(unknown[:5])),
-        )
-    labels = file.labels
-    mine = classes[labels.classes]
-    kept = mine >= 0
-    if not kept.all():
-        _logger.warning(
-            "%d boxes of %s are of classes that the student lacks: they are left out.",
-            *(int((~kept).sum()), path),
-        )
-    labels = PseudoLabels(labels.image, labels.boxes, labels.scores, mine, labels.teacher)
-    return labels.select(kept)
 
 
 def _report(

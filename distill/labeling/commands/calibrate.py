@@ -75,11 +75,9 @@ def run(args: argparse.Namespace) -> None:
         OSError: a file is missing or can't be written.
     """
     pseudo, truth = PseudoFile.load(args.pseudo), load_labels(args.labels)
-    crowds = load_labels(args.labels, crowds=True).labels
     calibration = calibrate(
         pseudo,
         truth,
-        crowds=crowds,
         beta=args.beta,
         iou=args.iou,
         min_boxes=args.min_boxes,

@@ -66,7 +66,6 @@ def run(args: argparse.Namespace) -> None:
         _page(args.output, args.pseudo),
         title=args.pseudo.name,
         labels=load_labels(args.labels) if args.labels else None,
-        crowds=load_labels(args.labels, crowds=True).labels if args.labels else None,
         image_root=args.image_root,
         num_images=args.num_images,
         seed=None if args.first else args.seed,

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import json
 import math
 from collections.abc import Callable
@@ -9,8 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from distill.data.pseudo.file import HUMAN, PseudoFile, annotation, annotations, write_pseudo_file
-from distill.data.pseudo.labels import PseudoLabels
+from distill.data.pseudo.file import PseudoFile
+from distill.data.pseudo.labels import HUMAN, PseudoLabels
+from distill.data.pseudo.writing import annotations, write_pseudo_file
 
 _IMAGES = [
     {"id": 7, "file_name": "a.png", "width": 40, "height": 30},
@@ -97,7 +99,8 @@ def test_names_stay_readable_in_the_text(file, tmp_path):
 
 
 def test_generators_are_written_as_lists_are(tmp_path):
-    boxes = [annotation(7, 0, (0, 0, 2, 3), 0.5, "ssd"), annotation(3, 1, (1, 1, 2, 2), 1, "ssd")]
+    rows = np.array([[0, 0, 2, 3, 0.5, 0], [1, 1, 2, 2, 1, 1]])
+    boxes = list(annotations((7, 3), rows, itertools.repeat("ssd")))
     write_pseudo_file(tmp_path / "a.json", {}, _IMAGES, ("x", "y"), boxes)
     write_pseudo_file(tmp_path / "b.json", {}, (x for x in _IMAGES), ("x", "y"), iter(boxes))
     assert (tmp_path / "a.json").read_bytes() == (tmp_path / "b.json").read_bytes()
@@ -106,7 +109,7 @@ def test_generators_are_written_as_lists_are(tmp_path):
 def test_a_failure_leaves_the_old_file(file, tmp_path):
     path = _saved(file, tmp_path)
     before = path.read_bytes()
-    bad = annotation(7, 0, (0, 0, 2, math.nan), 0.5, "ssd")
+    bad, *_ = annotations([7], np.array([[0, 0, 2, math.nan, 0.5, 0]]), ["ssd"])
     with pytest.raises(ValueError, match="JSON compliant"):
         write_pseudo_file(path, {}, _IMAGES, ("x",), [bad])
     assert path.read_bytes() == before and list(tmp_path.iterdir()) == [path]
@@ -133,12 +136,24 @@ def test_plain_coco_labels_are_human_and_certain(tmp_path):
     assert file.images[0] == {"id": 1, "file_name": "a.png", "width": 40, "height": 30}
 
 
-def test_crowds_are_left_out_or_read_alone(tmp_path):
+def test_crowds_are_kept_apart(tmp_path):
     content = _coco()
     content["annotations"][0]["iscrowd"] = 1
     path = _write(tmp_path, content)
-    assert PseudoFile.load(path).labels.classes.tolist() == [0]
-    assert PseudoFile.load(path, crowds=True).labels.classes.tolist() == [1]
+    file = PseudoFile.load(path)
+    assert file.labels.classes.tolist() == [0]
+    assert file.crowds.classes.tolist() == [1]
+
+
+def test_some_images_or_classes_keep_their_boxes(tmp_path):
+    file = PseudoFile.load(_write(tmp_path, _coco()))
+    (image,) = file.labels.image[:1]
+    part = file.select_images(np.array([image]))
+    assert part.images == [file.images[image]] and part.labels.image.tolist() == [0]
+    names = ("new", file.class_names[1])
+    renamed = file.in_classes(names)
+    assert renamed.class_names == names and renamed.images == file.images
+    assert renamed.labels.classes.tolist() == [1] * int((file.labels.classes == 1).sum())
 
 
 def test_boxes_without_an_area_are_kept(tmp_path):
@@ -219,18 +234,25 @@ def _saved(file: PseudoFile, folder: Path) -> Path:
     return path
 
 
-def test_many_boxes_are_made_like_one():
-    rng = np.random.default_rng(0)
-    corners = rng.uniform(0, 300, (20, 4)).round(2)
-    rows = np.concatenate([corners, rng.uniform(0, 1, (20, 1)), rng.integers(0, 9, (20, 1))], 1)
-    single = [annotation(5, int(row[5]), row[:4].tolist(), row[4].item(), "ssd") for row in rows]
-    assert annotations(5, rows, "ssd") == single
-    assert annotations(5, rows[:0], "ssd") == []
+def test_boxes_are_rounded_to_a_hundredth_of_a_pixel_and_five_digits_of_score():
+    rows = np.array([[1.234, 2, 4.001, 9.996, 0.1234567, 2]])
+    (box,) = annotations(itertools.repeat(5), rows, itertools.repeat("ssd"))
+    assert box == {
+        "image_id": 5,
+        "category_id": 3,
+        "bbox": [1.23, 2, 2.77, 8],
+        "area": 22.16,
+        "iscrowd": 0,
+        "score": 0.12346,
+        "teacher": "ssd",
+    }
+    assert list(annotations(itertools.repeat(5), rows[:0], itertools.repeat("ssd"))) == []
 
 
 def test_a_box_is_written_as_json_writes_it(tmp_path):
     rows = np.array([[0, 0.5, 1e-2, 100_000, 1e-5, 0], [1, 2, 3, 4, 1, 1]])
-    boxes = [*annotations("蜂\n", rows, 'a "b" \\ ü'), annotation(1, 0, (0, 0, 1, 1), 0.5, "ssd")]
+    rows = np.concatenate([rows, [[0, 0, 1, 1, 0.5, 0]]])
+    boxes = list(annotations(("蜂\n", "蜂\n", 1), rows, ('a "b" \\ ü', "ssd", "ssd")))
     write_pseudo_file(tmp_path / "x.json", {}, [], ("a", "b"), boxes)
     lines = (tmp_path / "x.json").read_text(encoding="utf-8").splitlines()[-3:]
     expected = [json.dumps({"id": i, **x}, ensure_ascii=False) for i, x in enumerate(boxes, 1)]

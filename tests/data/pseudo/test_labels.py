@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from distill.data.pseudo.labels import PseudoLabels
+from distill.data.pseudo.labels import PseudoLabels, class_places
 
 
 @pytest.fixture
@@ -37,7 +37,20 @@ def test_a_selection_is_of_all_columns(labels):
 
 def test_a_single_teacher_needs_no_column(labels):
     alone = PseudoLabels(labels.image, labels.boxes, labels.scores, labels.classes)
-    assert alone.above(0.55).teacher is None
+    assert alone.above(0.55).teacher.tolist() == [0, 0]
+
+
+def test_other_numbers_sort_the_boxes_anew_and_leave_out_what_has_none(labels):
+    moved = labels.renumbered(np.array([4, 9, 1]), np.array([0, 3]))
+    assert moved.image.tolist() == [1, 4, 4]
+    assert moved.boxes[:, 0].tolist() == [2, 0, 1]
+    assert moved.classes.tolist() == [3, 3, 0] and moved.teacher.tolist() == [1, 0, 1]
+    fewer = labels.renumbered(np.array([0, -1, 1]), np.array([-1, 0]))
+    assert fewer.image.tolist() == [0, 1] and fewer.classes.tolist() == [0, 0]
+
+
+def test_classes_are_found_by_name():
+    assert class_places(("ant", "bee"), ("bee", "cow")).tolist() == [-1, 0]
 
 
 def test_images_without_boxes_count_as_well(labels):

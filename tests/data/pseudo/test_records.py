@@ -87,11 +87,6 @@ def test_an_image_of_ignored_boxes_alone_has_no_box(tmp_path):
     ]
 
 
-def test_scores_come_along_where_losses_are_weighted(tmp_path):
-    records = load_pseudo_records(_config(SCORE_WEIGHTS=True), _file(tmp_path))
-    assert [a["score"] for x in records for a in x["annotations"]] == [0.9, 0.6]
-
-
 def test_a_file_of_thresholds_has_one_per_class(tmp_path):
     name = _file(tmp_path)
     Thresholds(0.5, {"ant": 0.3, "bee": 0.8}).save(tmp_path / "t.json")
@@ -156,9 +151,3 @@ def test_boxes_become_annotations_and_images_without_are_left_out():
         ],
     }
     assert third["image_id"] == 9 and len(third["annotations"]) == 1
-
-
-def test_for_a_teacher_that_sees_them_in_training_all_images_come_without_boxes():
-    records = [{**record, "annotations": [{"bbox": "the truth"}]} for record in RECORDS]
-    expected = [{**record, "annotations": [], "pseudo": True} for record in RECORDS]
-    assert pseudo_records(records) == expected

@@ -4,11 +4,12 @@ import argparse
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
-from distill.data.pseudo.file import annotation, write_pseudo_file
 from distill.data.pseudo.thresholds import Thresholds
+from distill.data.pseudo.writing import annotations, write_pseudo_file
 from distill.labeling.commands import calibrate
 
 _IMAGES = [{"id": i, "file_name": f"{i}.png", "width": 99, "height": 99} for i in (1, 2)]
@@ -21,7 +22,8 @@ def folder(tmp_path: Path) -> Path:
     """P.json with ants, bees and cows, and labels.json with ants, bees and dogs."""
 
     def box(image: int, category: int, left: float, score: float):
-        return annotation(image, category, (left, 0, left + 10, 10), score, "teacher")
+        rows = np.array([[left, 0, left + 10, 10, score, category]])
+        return next(annotations([image], rows, ["teacher"]))
 
     ants = [box(1 + i % 2, 0, left, score) for i, (score, left) in enumerate(_ANTS)]
     others = [box(1, 1, 0, 0.9), box(2, 2, 0, 0.9)]

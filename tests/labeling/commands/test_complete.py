@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 from helpers.teacher_files import IMAGES, box, pseudo_file, rows_of
 
-from distill.data.pseudo.file import HUMAN, PseudoFile
+from distill.data.pseudo.file import PseudoFile
+from distill.data.pseudo.labels import HUMAN
 from distill.data.pseudo.thresholds import Thresholds
 from distill.labeling.commands import complete
 

@@ -11,7 +11,8 @@ import pytest
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.data.datasets import load_coco_json
 
-from distill.data.pseudo.file import HUMAN, PseudoFile
+from distill.data.pseudo.file import PseudoFile
+from distill.data.pseudo.labels import HUMAN
 from distill.labeling.commands import split
 
 _SCRIPT = Path(__file__).parents[3] / "scripts" / "pseudo_label.py"

@@ -1,4 +1,4 @@
-"""A teacher as the source of boxes: built, checked, and its detections as plain rows."""
+"""A teacher as the source of boxes: checked, built, and its detections as plain rows."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from distill.views.classes import num_classes
 from distill.views.teacher import FrozenTeacher
 from distill.views.teacher_weights import load_covering_weights
 
-__all__ = ["Detector", "build_detector", "detector_config"]
+__all__ = ["BoxFinder", "build_labeling_teacher", "check_can_label", "read_labeling_config"]
 
 _PIXEL_DIGITS = 2
 _SCORE_DIGITS = 5
 
 
-class Detector:
+class BoxFinder:
     """Finds boxes in batches of images."""
 
     def __init__(
@@ -35,7 +35,7 @@ class Detector:
         limits: np.ndarray | None = None,
         tta: bool = False,
     ) -> None:
-        """Prepares a teacher.
+        """Prepares a teacher, and warns of boxes that it will not show.
 
         Args:
             teacher: any detector of Detectron2, with its config if `tta`.
@@ -51,6 +51,14 @@ class Detector:
         self.limits = limits
         self._model = _augmented(teacher) if tta else teacher.model
         self._device_type = next(teacher.model.parameters()).device.type
+        own = _own_floor(teacher.model)
+        if own > score_floor and not tta:
+            logging.getLogger(__name__).warning(
+                "The teacher's config drops boxes of scores up to %g itself: for all from %g on, "
+                "lower its SCORE_THRESH_TEST.",
+                own,
+                score_floor,
+            )
 
     def __call__(self, batched_inputs: Sequence[dict[str, Any]]) -> list[np.ndarray]:
         """Boxes of every image, (B, 6) float64: x0, y0, x1, y1, score, class.
@@ -85,8 +93,8 @@ class Detector:
         return rows[keep]
 
 
-def detector_config(config_file: str, opts: Sequence[str], *, use_gpu: bool) -> CfgNode:
-    """A teacher's config, without what costs time and does not change its boxes.
+def read_labeling_config(config_file: str, opts: Sequence[str], *, use_gpu: bool) -> CfgNode:
+    """The config of a teacher that a command line names, without what does not change its boxes.
 
     Args:
         config_file: a path, or model_zoo://<config path>.
@@ -97,16 +105,7 @@ def detector_config(config_file: str, opts: Sequence[str], *, use_gpu: bool) -> 
         ValueError, FileNotFoundError: one sentence, if it is missing or wrong.
     """
     cfg = read_config(config_file, opts, key="--config-file")
-    if cfg.MODEL.META_ARCHITECTURE not in META_ARCH_REGISTRY:
-        raise ValueError(
-            f"--config-file {config_file} has the unknown MODEL.META_ARCHITECTURE "
-            f"{cfg.MODEL.META_ARCHITECTURE}: register it, or correct the name."
-        )
-    if cfg.MODEL.LOAD_PROPOSALS:
-        raise ValueError(
-            f"--config-file {config_file} needs proposals that were computed before "
-            "(MODEL.LOAD_PROPOSALS): take a teacher that makes its own."
-        )
+    check_can_label(cfg, f"--config-file {config_file}")
     if cfg.MODEL.META_ARCHITECTURE == "GeneralizedRCNN":
         # They work on the boxes that were found and leave them as they are.
         cfg.MODEL.MASK_ON = cfg.MODEL.KEYPOINT_ON = False
@@ -115,26 +114,38 @@ def detector_config(config_file: str, opts: Sequence[str], *, use_gpu: bool) -> 
     return cfg
 
 
-def build_detector(
-    cfg: CfgNode,
-    weights: str,
-    class_names: Sequence[str],
-    *,
-    precision: str,
-    score_floor: float,
-    limits: np.ndarray | None,
-    tta: bool,
-) -> Detector:
-    """Builds a teacher with its weights, and warns of boxes that it will not show.
+def check_can_label(cfg: CfgNode, source: str) -> None:
+    """Verifies that a teacher's config is of a known detector that needs nothing but images.
 
     Args:
-        cfg: its config, from :func:`detector_config`.
+        cfg: the teacher's config.
+        source: the option or key and the file that it comes from, for messages.
+
+    Raises:
+        ValueError: one sentence, if it is not.
+    """
+    if cfg.MODEL.META_ARCHITECTURE not in META_ARCH_REGISTRY:
+        raise ValueError(
+            f"{source} has the unknown MODEL.META_ARCHITECTURE {cfg.MODEL.META_ARCHITECTURE}: "
+            "register it, or correct the name."
+        )
+    if cfg.MODEL.LOAD_PROPOSALS:
+        raise ValueError(
+            f"{source} needs proposals that were computed before (MODEL.LOAD_PROPOSALS): take a "
+            "teacher that makes its own."
+        )
+
+
+def build_labeling_teacher(
+    cfg: CfgNode, weights: str, class_names: Sequence[str], *, precision: str
+) -> FrozenTeacher:
+    """Builds the teacher that a command line names, with its weights.
+
+    Args:
+        cfg: its config, from :func:`read_labeling_config`.
         weights: a path, a URL, or model_zoo://<config path>.
         class_names: the names of its classes.
         precision: "auto", float32, float16 or bfloat16.
-        score_floor: see :class:`Detector`.
-        limits: see :class:`Detector`.
-        tta: see :class:`Detector`.
 
     Raises:
         ValueError: one sentence, if the weights do not cover it or it predicts another number of
@@ -150,16 +161,7 @@ def build_detector(
         )
     load_covering_weights(model, weights, key="--weights", config_key="--config-file")
     model.to(torch.device(cfg.MODEL.DEVICE))
-    own = _own_floor(model)
-    if own > score_floor and not tta:
-        logging.getLogger(__name__).warning(
-            "The teacher's config drops boxes of scores up to %g itself: for all from "
-            "--score-floor %g on, lower its SCORE_THRESH_TEST with --opts.",
-            own,
-            score_floor,
-        )
-    teacher = FrozenTeacher(model, cfg=cfg, precision=precision)
-    return Detector(teacher, score_floor=score_floor, limits=limits, tta=tta)
+    return FrozenTeacher(model, cfg=cfg, precision=precision)
 
 
 def _augmented(teacher: FrozenTeacher) -> nn.Module:
@@ -182,4 +184,4 @@ def _boxes_of(output: dict[str, Any]) -> Instances:
 def _own_floor(model: nn.Module) -> float:
     """The score below which a model drops boxes, by the name that Detectron2's detectors use."""
     floors = (getattr(module, "test_score_thresh", 0.0) for module in model.modules())
-    return max(floor for floor in floors if isinstance(floor, (int, float)))
+    return max((floor for floor in floors if isinstance(floor, (int, float))), default=0.0)

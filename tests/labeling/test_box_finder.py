@@ -16,7 +16,7 @@ from detectron2.structures import Boxes, Instances, RotatedBoxes
 from helpers import tiny, tiny_labeling
 from torch import nn
 
-from distill.labeling.detector import Detector, build_detector, detector_config
+from distill.labeling.box_finder import BoxFinder, build_labeling_teacher, read_labeling_config
 from distill.labeling.images import ImageListing, MappedImages
 from distill.views.teacher import FrozenTeacher
 
@@ -36,10 +36,10 @@ class Fixed(nn.Module):
         return [{"instances": self.found[: x["keep"]]} for x in batched_inputs]
 
 
-def fixed(*scores: float, classes: list[int] | None = None, **arguments: Any) -> Detector:
+def fixed(*scores: float, classes: list[int] | None = None, **arguments: Any) -> BoxFinder:
     boxes = Boxes(torch.tensor([[-0.001, 1.006, 2.5, 3.0]]).repeat(len(scores), 1))
     model = Fixed(boxes, list(scores), classes or [0] * len(scores))
-    return Detector(FrozenTeacher(model), **{"score_floor": 0.05, **arguments})
+    return BoxFinder(FrozenTeacher(model), **{"score_floor": 0.05, **arguments})
 
 
 class Collector(DatasetEvaluator):
@@ -55,25 +55,18 @@ def test_boxes_are_those_of_detectron2s_evaluation(tmp_path: Path, make: Any) ->
     opts = ["MODEL.RETINANET.SCORE_THRESH_TEST", "0.0"]
     paths = tiny_labeling.write_noise(tmp_path / "images", 3)
     files = tiny_labeling.teacher(tmp_path, make())
-    cfg = detector_config(files["config_file"], opts, use_gpu=False)
-    detector = build_detector(
-        cfg,
-        files["weights"],
-        tiny_labeling.CLASSES,
-        precision="auto",
-        score_floor=0.0,
-        limits=None,
-        tta=False,
-    )
+    cfg = read_labeling_config(files["config_file"], opts, use_gpu=False)
+    teacher = build_labeling_teacher(cfg, files["weights"], tiny_labeling.CLASSES, precision="auto")
+    finder = BoxFinder(teacher, score_floor=0.0)
     images = MappedImages(
         ImageListing.from_folder(tmp_path / "images"), DatasetMapper(cfg, is_train=False)
     )
     records = [{"file_name": str(path), "image_id": 0} for path in paths]
     loader = build_detection_test_loader(dataset=records, mapper=DatasetMapper(cfg, is_train=False))
     collector = Collector()
-    inference_on_dataset(detector.teacher.model, loader, collector)
+    inference_on_dataset(finder.teacher.model, loader, collector)
     for number, expected in enumerate(collector.found):
-        (rows,) = detector([images[number]])
+        (rows,) = finder([images[number]])
         assert len(rows) == len(expected) > 0
         sizes = np.concatenate([rows[:, :2], rows[:, 2:4] - rows[:, :2]], axis=1)
         assert np.allclose(sizes, [x["bbox"] for x in expected], atol=0.0101)
@@ -88,10 +81,10 @@ def test_corners_and_scores_are_rounded() -> None:
 
 
 def test_boxes_stay_with_their_images() -> None:
-    detector = fixed(0.9, 0.8, 0.7)
-    found = detector([{"keep": 2}, {"keep": 0}, {"keep": 3}])
+    finder = fixed(0.9, 0.8, 0.7)
+    found = finder([{"keep": 2}, {"keep": 0}, {"keep": 3}])
     assert [rows[:, 4].tolist() for rows in found] == [[0.9, 0.8], [], [0.9, 0.8, 0.7]]
-    assert detector([]) == []
+    assert finder([]) == []
 
 
 def test_boxes_below_the_floor_are_dropped() -> None:
@@ -107,16 +100,16 @@ def test_a_limit_of_a_class_has_to_be_exceeded() -> None:
 
 
 def test_boxes_that_are_not_finite_are_dropped() -> None:
-    detector = fixed(0.9, float("nan"), 0.7)
-    detector.teacher.model.found.pred_boxes.tensor[2, 1] = float("inf")
-    (rows,) = detector([{"keep": 3}])
+    finder = fixed(0.9, float("nan"), 0.7)
+    finder.teacher.model.found.pred_boxes.tensor[2, 1] = float("inf")
+    (rows,) = finder([{"keep": 3}])
     assert rows[:, 4].tolist() == [0.9]
 
 
 def test_rotated_boxes_are_refused() -> None:
     model = Fixed(RotatedBoxes(torch.ones(1, 5)), [0.9], [0])
     with pytest.raises(ValueError, match="no upright boxes"):
-        Detector(FrozenTeacher(model), score_floor=0.05)([{"keep": 1}])
+        BoxFinder(FrozenTeacher(model), score_floor=0.05)([{"keep": 1}])
 
 
 def test_augmentation_is_detectron2s(tmp_path: Path) -> None:
@@ -129,7 +122,7 @@ def test_augmentation_is_detectron2s(tmp_path: Path) -> None:
     )
     seen = []
     teacher.model.backbone.register_forward_hook(lambda _, given, __: seen.append(given[0].shape))
-    (rows,) = Detector(teacher, score_floor=0.0, tta=True)([images[0]])
+    (rows,) = BoxFinder(teacher, score_floor=0.0, tta=True)([images[0]])
     assert len(rows) > 0 and (rows[:, 2:4] <= (60, 40)).all()
     # Two sizes, each mirrored too.
     assert sum(shape[0] for shape in seen) == 4
@@ -138,19 +131,19 @@ def test_augmentation_is_detectron2s(tmp_path: Path) -> None:
 def test_augmentation_of_another_architecture_is_refused() -> None:
     cfg = tiny.retinanet_cfg()
     with pytest.raises(ValueError, match="--tta knows .* the teacher is a RetinaNet"):
-        Detector(FrozenTeacher(tiny.build(cfg), cfg=cfg), score_floor=0.05, tta=True)
+        BoxFinder(FrozenTeacher(tiny.build(cfg), cfg=cfg), score_floor=0.05, tta=True)
 
 
 def test_masks_are_not_computed_and_leave_the_boxes_as_they_are(tmp_path: Path) -> None:
     files = tiny_labeling.teacher(tmp_path, tiny.rcnn_cfg(MODEL__MASK_ON=True))
-    assert not detector_config(files["config_file"], [], use_gpu=False).MODEL.MASK_ON
+    assert not read_labeling_config(files["config_file"], [], use_gpu=False).MODEL.MASK_ON
 
 
-def build(folder: Path, opts: list[str], names: tuple[str, ...]) -> Detector:
+def build(folder: Path, opts: list[str], names: tuple[str, ...]) -> BoxFinder:
     files = tiny_labeling.teacher(folder)
-    cfg = detector_config(files["config_file"], opts, use_gpu=False)
-    limits = {"score_floor": 0.05, "limits": None}
-    return build_detector(cfg, files["weights"], names, precision="auto", tta=False, **limits)
+    cfg = read_labeling_config(files["config_file"], opts, use_gpu=False)
+    teacher = build_labeling_teacher(cfg, files["weights"], names, precision="auto")
+    return BoxFinder(teacher, score_floor=0.05)
 
 
 def test_a_threshold_of_the_config_above_the_floor_is_reported(
@@ -182,5 +175,5 @@ def test_a_config_that_cannot_label_is_refused(
 ) -> None:
     files = tiny_labeling.teacher(tmp_path)
     with pytest.raises(ValueError, match=message) as caught:
-        detector_config(files["config_file"], opts, use_gpu=False)
+        read_labeling_config(files["config_file"], opts, use_gpu=False)
     assert "\n" not in str(caught.value)
