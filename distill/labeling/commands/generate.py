@@ -21,10 +21,10 @@ import torch
 from detectron2.utils import comm
 from detectron2.utils.logger import setup_logger
 
-from distill.engine import launch_training
 from distill.labeling.generate import generate
 from distill.labeling.job import plan_job
 from distill.labeling.result import describe_result
+from distill.utils.launch import launch_training
 
 __all__ = ["add_arguments", "run"]
 
