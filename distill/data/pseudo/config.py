@@ -16,7 +16,7 @@ def add_pseudo_config(cfg: CfgNode) -> None:
     Args:
         cfg: a config made by ``detectron2.config.get_cfg()``.
     """
-    # Files that scripts/pseudo_label.py wrote, trained on together with DATASETS.TRAIN; add
+    # Files that pseudo_label.py wrote, trained on together with DATASETS.TRAIN; add
     # @FOLDER to a path where the images are no longer where the file's header says.
     cfg.DATASETS.PSEUDO = ()
     # How often an image comes in an epoch: a number for each of DATASETS.TRAIN, then for each of
@@ -61,7 +61,7 @@ def check_pseudo_config(cfg: CfgNode) -> None:
         if ".json" not in name:
             raise ValueError(
                 f'DATASETS.PSEUDO has "{name}", which is no JSON file: name a file that '
-                "scripts/pseudo_label.py wrote, and put registered datasets into DATASETS.TRAIN"
+                "pseudo_label.py wrote, and put registered datasets into DATASETS.TRAIN"
             )
     for key in ("MASK_ON", "KEYPOINT_ON", "LOAD_PROPOSALS"):
         if cfg.DATASETS.PSEUDO and cfg.MODEL[key]:

@@ -1,1 +1,1 @@
-"""The subcommands of scripts/pseudo_label.py: each adds its arguments and runs."""
+"""The subcommands of pseudo_label.py: each adds its arguments and runs."""
