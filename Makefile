@@ -19,14 +19,14 @@ help:  ## list the targets
 setup: $(STAMP)  ## create the environment with every pinned dependency
 
 # Written last: an interrupted installation is taken up again by the next call.
-$(STAMP): constraints.txt setup.cfg pyproject.toml $(INSTALLER)
+$(STAMP): constraints.txt setup.cfg setup.py pyproject.toml $(INSTALLER)
 	test -x $(RUN) || $(PYTHON) -m venv $(VENV)
 	$(PIP) torch torchvision
 	$(RUN) scripts/install_detectron2.py --from $(DETECTRON2_FROM) --constraint constraints.txt
 	$(PIP) --editable '.[$(EXTRAS)]'
 	touch $@
 
-demo: setup  ## train and compare teacher, student alone and distilled student (about 12 minutes)
+demo: setup  ## train and compare teacher, student alone and distilled student (about 10 minutes on two cores)
 	$(RUN) scripts/demo.py
 
 # One thread a worker: two workers share the cores, and sums are the same on every machine.
@@ -46,4 +46,4 @@ bench: setup  ## time and memory of one training step, throughput of labeling
 
 clean:  ## remove caches and build leftovers; the environment, output/ and datasets/ stay
 	rm -rf build dist *.egg-info .pytest_cache .ruff_cache
-	find distill projects scripts tests -name __pycache__ -type d -prune -exec rm -rf {} +
+	find configs distill projects scripts tests -name __pycache__ -type d -prune -exec rm -rf {} +
