@@ -1,13 +1,16 @@
-"""SSD's augmentation (arXiv 1512.02325) as Detectron2 augmentations.
+"""SSD's augmentation (arXiv 1512.02325).
 
-The probabilities and ranges are those of the authors' code. All draws are NumPy's, whose global
-state the training loader seeds for each image.
+Probabilities and ranges are those of the authors' code. All draws are torch's, whose global state
+the training loader seeds for each image.
+
+Torchvision's v2 transforms do most of it. Their crop (`RandomIoUCrop`) is not taken: it takes one
+table of boxes, so that ignored ones could not follow; it draws patches without end where no object
+is; and it limits the patch's own ratio of sides, where the authors limit that to the image's.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -18,94 +21,45 @@ from detectron2.data import detection_utils as utils
 from detectron2.data import transforms as T
 from detectron2.structures import Boxes, BoxMode, Instances
 from PIL import Image
+from torch import Tensor
+from torchvision import tv_tensors
+from torchvision.transforms import v2
 
-from distill.data.mapper import ignore_boxes, is_ignored
+from distill.data.mapper import is_ignored
+from distill.ops.boxes import aligned_overlap
 
-__all__ = [
-    "BoxMapper",
-    "MinIoURandomCrop",
-    "PhotometricDistortion",
-    "RandomExpand",
-    "build_ssd_mapper",
-]
+__all__ = ["BoxMapper", "MinIoUCrop", "build_ssd_mapper", "color_distortion"]
 
 Record = dict[str, Any]
+# Takes and returns image, objects and ignored boxes, as v2's transforms do.
+Step = Callable[..., tuple[Tensor, tv_tensors.BoundingBoxes, tv_tensors.BoundingBoxes]]
+
+# The shortest side of a box, in pixels, as Detectron2 asks of annotations.
+_MIN_SIDE = 1e-5
 
 
-class PhotometricDistortion(T.Augmentation):
-    """Brightness, contrast, saturation and hue, each changed with probability 1/2."""
+def color_distortion() -> v2.Transform:
+    """Brightness, contrast, saturation and hue of an image, each changed with probability 1/2.
 
-    def __init__(self, image_format: str = "BGR") -> None:
-        """Describes the images.
+    `v2.RandomPhotometricDistort` does the same, but shuffles the channels too, which the authors'
+    settings do not.
+    """
 
-        Args:
-            image_format: order of their channels, BGR or RGB.
-        """
-        super().__init__()
-        self.image_format = image_format
+    def maybe(**factor: tuple[float, float]) -> v2.Transform:
+        return v2.RandomApply([v2.ColorJitter(**factor)], p=0.5)
 
-    def get_transform(self, image: np.ndarray) -> T.Transform:
-        """Draws the changes.
-
-        Args:
-            image: (H, W, 3) uint8.
-        """
-        brightness = T.BlendTransform(self._maybe(-32, 32, 0), 1, 1)
-        contrast = T.BlendTransform(0, 0, self._maybe(0.5, 1.5, 1))
-        color = partial(
-            _shift_hsv,
-            hue=self._maybe(-18, 18, 0),
-            saturation=self._maybe(0.5, 1.5, 1),
-            image_format=self.image_format,
-        )
-        color = T.ColorTransform(color)
-        later = [contrast, color] if np.random.randint(2) else [color, contrast]
-        return T.TransformList([brightness, *later])
-
-    def _maybe(self, low: float, high: float, neutral: float) -> float:
-        """A number from the range, or the one that changes nothing."""
-        return self._rand_range(low, high) if np.random.randint(2) else neutral
+    contrast = maybe(contrast=(0.5, 1.5))
+    color = [maybe(saturation=(0.5, 1.5)), maybe(hue=(-0.05, 0.05))]
+    orders = [v2.Compose([contrast, *color]), v2.Compose([*color, contrast])]
+    return v2.Compose([maybe(brightness=(0.875, 1.125)), v2.RandomChoice(orders)])
 
 
-class RandomExpand(T.Augmentation):
-    """Puts the image somewhere on a canvas up to `max_ratio` times as wide and high."""
-
-    def __init__(
-        self, color: Sequence[float], max_ratio: float = 4.0, probability: float = 0.5
-    ) -> None:
-        """Describes the canvas.
-
-        Args:
-            color: of the canvas, one value for each channel of the image.
-            max_ratio: of the canvas' sides to the image's; drawn from 1 to this.
-            probability: of doing anything.
-        """
-        super().__init__()
-        self.color = color
-        self.max_ratio = max_ratio
-        self.probability = probability
-
-    def get_transform(self, image: np.ndarray) -> T.Transform:
-        """Draws the canvas.
-
-        Args:
-            image: (H, W, C).
-        """
-        if self._rand_range() >= self.probability:
-            return T.NoOpTransform()
-        height, width = image.shape[:2]
-        ratio = self._rand_range(1, self.max_ratio)
-        right, below = int(width * (ratio - 1)), int(height * (ratio - 1))
-        left, above = np.random.randint(right + 1), np.random.randint(below + 1)
-        return _ColoredPad(left, above, right - left, below - above, pad_value=self.color)
-
-
-class MinIoURandomCrop(T.Augmentation):
+class MinIoUCrop:
     """Crops a patch that has at least a drawn IoU with some object whose center it contains.
 
     The IoU is one of 0, 0.1, 0.3, 0.5, 0.7 and 0.9, or, as often as each of these, the image stays
-    whole; it also does where no drawn patch fits. Objects whose center lies outside the patch are
-    left in, and are for the mapper to drop.
+    whole; it also does where no drawn patch fits. Objects whose center lies outside the patch lose
+    their area.
     """
 
     ious = (0.0, 0.1, 0.3, 0.5, 0.7, 0.9)
@@ -117,56 +71,85 @@ class MinIoURandomCrop(T.Augmentation):
             min_scale: smallest square root of the patch's share of the image's area.
             trials: patches that are drawn.
         """
-        super().__init__()
         self.min_scale = min_scale
         self.trials = trials
 
-    def get_transform(self, image: np.ndarray, boxes: np.ndarray) -> T.Transform:
-        """Draws the patch.
+    def __call__(
+        self,
+        image: Tensor,
+        objects: tv_tensors.BoundingBoxes,
+        ignored: tv_tensors.BoundingBoxes,
+    ) -> tuple[Tensor, tv_tensors.BoundingBoxes, tv_tensors.BoundingBoxes]:
+        """Draws the patch and crops.
 
         Args:
-            image: (H, W, C).
-            boxes: (G, 4) corners in pixels.
+            image: (C, H, W).
+            objects: (G, 4) corners in pixels.
+            ignored: (I, 4) likewise; they have no say in the choice.
         """
-        option = np.random.randint(len(self.ious) + 1)
-        if option == len(self.ious) or not len(boxes):
-            return T.NoOpTransform()
-        height, width = image.shape[:2]
-        patches = self._draw(height, width)
-        contained = _contains_center(patches[:, None], boxes)
-        fits = (contained & (_iou(patches[:, None], boxes) >= self.ious[option])).any(axis=1)
-        if not fits.any():
-            return T.NoOpTransform()
-        x0, y0, x1, y1 = patches[fits.argmax()].tolist()
-        return T.CropTransform(x0, y0, x1 - x0, y1 - y0, width, height)
+        patch = self.draw(objects.as_subclass(Tensor), *image.shape[-2:])
+        if patch is None:
+            return image, objects, ignored
+        left, top, right, bottom = patch.tolist()
+        inside = _contains_center(patch, objects.as_subclass(Tensor))
+        image, objects, ignored = (
+            v2.functional.crop(x, top, left, bottom - top, right - left)
+            for x in (image, objects, ignored)
+        )
+        objects[~inside] = 0
+        return image, objects, ignored
 
-    def _draw(self, height: int, width: int) -> np.ndarray:
-        """Patches (trials, 4) int64, whose sides' ratios to the image's differ at most twofold."""
-        scale = np.random.uniform(self.min_scale, 1, self.trials)
-        ratio = np.random.uniform(np.maximum(0.5, scale**2), np.minimum(2, 1 / scale**2))
-        size = np.stack([width * scale * np.sqrt(ratio), height * scale / np.sqrt(ratio)], axis=1)
-        size = np.maximum(size.astype(np.int64), 1)
-        room = np.array([width, height]) - size
-        corner = np.random.randint(0, room + 1)
-        return np.concatenate([corner, corner + size], axis=1)
+    def draw(self, boxes: Tensor, height: int, width: int) -> Tensor | None:
+        """Draws a patch.
+
+        Args:
+            boxes: (G, 4) corners in pixels.
+            height: of the image.
+            width: of the image.
+
+        Returns:
+            (4,) int64 corners; None to leave the image whole.
+        """
+        option = int(torch.randint(len(self.ious) + 1, ()))
+        if option == len(self.ious) or not len(boxes):
+            return None
+        patches = self._patches(height, width)
+        overlap = aligned_overlap(patches[:, None], boxes, "iou")
+        fits = _contains_center(patches[:, None], boxes) & (overlap >= self.ious[option])
+        fits = fits.any(dim=1).nonzero()
+        return patches[fits[0, 0]] if len(fits) else None
+
+    def _patches(self, height: int, width: int) -> Tensor:
+        """(trials, 4) int64, whose sides' ratios to the image's differ at most twofold."""
+        scale = torch.empty(self.trials).uniform_(self.min_scale, 1)
+        low, high = (scale**2).clamp(min=0.5), (1 / scale**2).clamp(max=2)
+        ratio = (low + (high - low) * torch.rand(self.trials)).sqrt()
+        sides = torch.stack([width * scale * ratio, height * scale / ratio], dim=1)
+        sides = sides.long().clamp(min=1)
+        room = torch.tensor([width, height]) - sides
+        corner = (torch.rand(self.trials, 2) * (room + 1)).long().minimum(room)
+        return torch.cat([corner, corner + sides], dim=1)
 
 
 class BoxMapper:
     """Makes model inputs of records, as Detectron2's DatasetMapper does, with boxes only.
 
-    Unlike that one it shows the boxes to the augmentations, and drops objects whose center leaves
-    the image.
+    Unlike that one it shows the boxes to the augmentation, which may drop objects.
     """
 
-    def __init__(self, augmentations: Sequence[T.Augmentation], image_format: str) -> None:
+    def __init__(
+        self, steps: Sequence[Step], image_format: str, distortion: v2.Transform | None = None
+    ) -> None:
         """Describes what happens to an image.
 
         Args:
-            augmentations: applied in this order; they may ask for `image` and `boxes`.
+            steps: what moves image, objects and ignored boxes, in this order.
             image_format: order of the channels, as in INPUT.FORMAT.
+            distortion: of an RGB image's colors, before the steps.
         """
-        self.augmentations = T.AugmentationList(augmentations)
+        self.steps = steps
         self.image_format = image_format
+        self.distortion = distortion
 
     def __call__(self, record: Record) -> Record:
         """Reads and augments one image.
@@ -178,26 +161,30 @@ class BoxMapper:
             The record without annotations; with `image` (3, H, W) uint8, and with `instances` if it
             had annotations; with `ignore_boxes` as PseudoMapper has them.
         """
-        image = utils.read_image(record["file_name"], format=self.image_format)
-        utils.check_image_size(record, image)
-        ignored = [x for x in record.get("annotations", ()) if is_ignored(x)]
-        annotations = [
-            x
-            for x in record.get("annotations", ())
-            if not x.get("iscrowd", 0) and not is_ignored(x)
-        ]
-        boxes = [BoxMode.convert(x["bbox"], x["bbox_mode"], _CORNERS) for x in annotations]
-        augmented = T.AugInput(image, boxes=np.array(boxes, dtype=np.float64).reshape(-1, 4))
-        transforms = self.augmentations(augmented)
+        pixels = utils.read_image(record["file_name"], format="RGB")
+        utils.check_image_size(record, pixels)
+        picture = Image.fromarray(pixels)
+        if self.distortion is not None:
+            picture = self.distortion(picture)
+        pixels = utils.convert_PIL_to_numpy(picture, self.image_format).transpose(2, 0, 1)
+        image = tv_tensors.Image(torch.from_numpy(np.ascontiguousarray(pixels)))
+
+        annotations = record.get("annotations", ())
+        labeled = [x for x in annotations if not x.get("iscrowd", 0) and not is_ignored(x)]
+        objects = _boxes(labeled, image)
+        ignored = _boxes([x for x in annotations if is_ignored(x)], image)
+        for step in self.steps:
+            image, objects, ignored = step(image, objects, ignored)
 
         sample = {key: value for key, value in record.items() if key != "annotations"}
-        pixels = np.ascontiguousarray(augmented.image.transpose(2, 0, 1))
-        sample["image"] = torch.from_numpy(pixels)
+        sample["image"] = image.as_subclass(Tensor)
+        size = tuple(image.shape[-2:])
         if "annotations" in record:
-            sample["instances"] = _instances(augmented, [x["category_id"] for x in annotations])
-        if ignored:
-            size = augmented.image.shape[:2]
-            sample["ignore_boxes"] = ignore_boxes(ignored, transforms, size)
+            classes = torch.tensor([int(x["category_id"]) for x in labeled], dtype=torch.int64)
+            boxes, kept = _within(objects, size)
+            sample["instances"] = Instances(size, gt_boxes=boxes, gt_classes=classes[kept])
+        if len(ignored):
+            sample["ignore_boxes"] = _within(ignored, size)[0].tensor
         return sample
 
 
@@ -212,83 +199,44 @@ def build_ssd_mapper(cfg: CfgNode, *, is_train: bool) -> Callable[[Record], Reco
     Raises:
         ValueError: if more than boxes would have to be augmented.
     """
-    resize = T.Resize(cfg.MODEL.SSD.IMAGE_SIZE)
+    size = cfg.MODEL.SSD.IMAGE_SIZE
     if not is_train:
-        return DatasetMapper(cfg, is_train=False, augmentations=[resize])
+        return DatasetMapper(cfg, is_train=False, augmentations=[T.Resize(size)])
     for key in ("MASK_ON", "KEYPOINT_ON", "LOAD_PROPOSALS"):
         if cfg.MODEL[key]:
             raise ValueError(
                 f"INPUT.AUGMENTATION ssd moves boxes only: set MODEL.{key} to False, or take the "
                 "augmentation default."
             )
-    augmentations = [
-        PhotometricDistortion(cfg.INPUT.FORMAT),
-        RandomExpand(cfg.MODEL.PIXEL_MEAN),
-        MinIoURandomCrop(),
-        resize,
+    steps = [
+        # On a canvas of up to four times the image's width and height.
+        v2.RandomZoomOut([int(x) for x in cfg.MODEL.PIXEL_MEAN], side_range=(1.0, 4.0), p=0.5),
+        MinIoUCrop(),
+        v2.Resize((size, size), antialias=True),
     ]
-    flip = cfg.INPUT.RANDOM_FLIP
-    if flip != "none":
-        horizontal, vertical = flip == "horizontal", flip == "vertical"
-        augmentations.append(T.RandomFlip(horizontal=horizontal, vertical=vertical))
-    return BoxMapper(augmentations, cfg.INPUT.FORMAT)
+    if cfg.INPUT.RANDOM_FLIP == "horizontal":
+        steps.append(v2.RandomHorizontalFlip())
+    elif cfg.INPUT.RANDOM_FLIP == "vertical":
+        steps.append(v2.RandomVerticalFlip())
+    return BoxMapper(steps, cfg.INPUT.FORMAT, color_distortion())
 
 
-_CORNERS = BoxMode.XYXY_ABS
+def _boxes(annotations: Sequence[Record], image: Tensor) -> tv_tensors.BoundingBoxes:
+    """(G, 4) float32 corners in the image (C, H, W)."""
+    boxes = [BoxMode.convert(x["bbox"], x["bbox_mode"], BoxMode.XYXY_ABS) for x in annotations]
+    table = torch.tensor(boxes, dtype=torch.float32).reshape(-1, 4)
+    return tv_tensors.BoundingBoxes(table, format="XYXY", canvas_size=tuple(image.shape[-2:]))
 
 
-class _ColoredPad(T.PadTransform):
-    """Padding with a color, where fvcore's pads all channels with one value."""
-
-    def apply_image(self, img: np.ndarray) -> np.ndarray:
-        height, width = img.shape[:2]
-        canvas = np.empty(
-            (height + self.y0 + self.y1, width + self.x0 + self.x1, img.shape[2]), img.dtype
-        )
-        canvas[:] = self.pad_value
-        canvas[self.y0 : self.y0 + height, self.x0 : self.x0 + width] = img
-        return canvas
+def _within(table: Tensor, size: tuple[int, int]) -> tuple[Boxes, Tensor]:
+    """Boxes cut at the image's borders, without empty ones, and (G,) bool, which ones they are."""
+    boxes = Boxes(table.as_subclass(Tensor))
+    boxes.clip(size)
+    kept = boxes.nonempty(_MIN_SIDE)
+    return boxes[kept], kept
 
 
-def _shift_hsv(
-    image: np.ndarray, *, hue: float, saturation: float, image_format: str
-) -> np.ndarray:
-    """Turns the hue by degrees and multiplies the saturation of an (H, W, 3) uint8 image."""
-    if hue == 0 and saturation == 1:
-        # The way to HSV and back would round.
-        return image
-    order = slice(None, None, -1 if image_format == "BGR" else 1)
-    hsv = np.array(Image.fromarray(np.ascontiguousarray(image[..., order])).convert("HSV"))
-    # An unsigned byte is a full turn.
-    hsv[..., 0] += np.uint8(round(hue / 360 * 256) % 256)
-    hsv[..., 1] = np.clip(hsv[..., 1] * saturation, 0, 255)
-    height, width = hsv.shape[:2]
-    changed = Image.frombytes("HSV", (width, height), hsv.tobytes())
-    return np.asarray(changed.convert("RGB"))[..., order]
-
-
-def _instances(augmented: T.AugInput, classes: Sequence[int]) -> Instances:
-    """The objects whose center is in the image, cut at its borders."""
-    height, width = augmented.image.shape[:2]
-    kept = _contains_center(np.array([0, 0, width, height]), augmented.boxes)
-    instances = Instances((height, width))
-    boxes = Boxes(torch.from_numpy(augmented.boxes[kept]))
-    boxes.clip((height, width))
-    instances.gt_boxes = boxes
-    instances.gt_classes = torch.tensor(classes, dtype=torch.int64)[torch.from_numpy(kept)]
-    return utils.filter_empty_instances(instances)
-
-
-def _contains_center(patches: np.ndarray, boxes: np.ndarray) -> np.ndarray:
+def _contains_center(patches: Tensor, boxes: Tensor) -> Tensor:
     """Whether patches (..., 4) contain the centers of boxes (..., 4)."""
     centers = (boxes[..., :2] + boxes[..., 2:]) / 2
-    return ((centers >= patches[..., :2]) & (centers <= patches[..., 2:])).all(axis=-1)
-
-
-def _iou(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """IoU of (..., 4) boxes, which are broadcast; the first ones have area."""
-    low = np.maximum(first[..., :2], second[..., :2])
-    high = np.minimum(first[..., 2:], second[..., 2:])
-    inner = (high - low).clip(min=0).prod(axis=-1)
-    areas = [(x[..., 2:] - x[..., :2]).prod(axis=-1) for x in (first, second)]
-    return inner / (areas[0] + areas[1] - inner)
+    return ((centers >= patches[..., :2]) & (centers <= patches[..., 2:])).all(dim=-1)

@@ -14,10 +14,11 @@ from detectron2.data import DatasetMapper
 from detectron2.data import transforms as T
 from detectron2.structures import BoxMode
 from PIL import Image
+from torchvision.transforms import v2
 
 from distill import add_distill_config
 from distill.data.mapper import PseudoMapper
-from distill.data.ssd_augmentation import BoxMapper, build_ssd_mapper
+from distill.data.ssd_augmentation import BoxMapper, MinIoUCrop, build_ssd_mapper
 from distill.utils.seeding import seeded
 
 WIDTH, HEIGHT = 80, 60
@@ -34,16 +35,21 @@ class Fixed(T.Augmentation):
         return self.transform
 
 
-MIRROR = Fixed(T.HFlipTransform(WIDTH))
-LEFT_HALF = Fixed(T.CropTransform(0, 0, 40, HEIGHT, WIDTH, HEIGHT))
+class LeftHalf(MinIoUCrop):
+    def draw(self, boxes: torch.Tensor, height: int, width: int) -> torch.Tensor:
+        return torch.tensor([0, 0, 40, HEIGHT])
 
 
-def pseudo_mapper(*augmentations: T.Augmentation) -> PseudoMapper:
-    return PseudoMapper(is_train=True, augmentations=list(augmentations), image_format="BGR")
+MIRROR = Fixed(T.HFlipTransform(WIDTH)), v2.RandomHorizontalFlip(p=1.0)
+LEFT_HALF = Fixed(T.CropTransform(0, 0, 40, HEIGHT, WIDTH, HEIGHT)), LeftHalf()
 
 
-def box_mapper(*augmentations: T.Augmentation) -> BoxMapper:
-    return BoxMapper(augmentations, "BGR")
+def pseudo_mapper(step: tuple) -> PseudoMapper:
+    return PseudoMapper(is_train=True, augmentations=[step[0]], image_format="BGR")
+
+
+def box_mapper(step: tuple) -> BoxMapper:
+    return BoxMapper([step[1]], "BGR")
 
 
 MAPPERS = pytest.mark.parametrize("make", [pseudo_mapper, box_mapper])

@@ -8,19 +8,14 @@ import pytest
 import torch
 from detectron2.config import CfgNode, get_cfg
 from detectron2.data import DatasetMapper
-from detectron2.data import transforms as T
 from detectron2.structures import Boxes, BoxMode, pairwise_iou
 from PIL import Image
+from torchvision import tv_tensors
+from torchvision.transforms import v2
 
 from distill import add_distill_config
 from distill.data.loader import TrainLoader, build_mapper
-from distill.data.ssd_augmentation import (
-    BoxMapper,
-    MinIoURandomCrop,
-    PhotometricDistortion,
-    RandomExpand,
-    _shift_hsv,
-)
+from distill.data.ssd_augmentation import BoxMapper, MinIoUCrop, Step, color_distortion
 from distill.engine.trainer import Trainer
 
 BOX = [20, 10, 50, 40]
@@ -67,72 +62,90 @@ def white_box(image: np.ndarray) -> np.ndarray:
     return np.array([columns.min(), rows.min(), columns.max() + 1, rows.max() + 1])
 
 
-def augmented(augmentation: T.Augmentation, seed: int) -> tuple[T.AugInput, T.Transform]:
-    np.random.seed(seed)
-    aug_input = T.AugInput(picture(), boxes=np.array([BOX], dtype=np.float64))
-    return aug_input, augmentation(aug_input)
-
-
-def test_the_hue_turns_and_the_saturation_is_scaled_in_either_order_of_channels() -> None:
-    red = np.zeros((1, 1, 3), dtype=np.uint8)
-    red[..., 0] = 200
-    green = _shift_hsv(red, hue=120, saturation=1, image_format="RGB")
-    assert np.abs(green.astype(int) - [0, 200, 0]).max() <= 5
-    green = _shift_hsv(red[..., ::-1], hue=120, saturation=1, image_format="BGR")
-    assert np.abs(green.astype(int) - [0, 200, 0]).max() <= 5
-    pale = _shift_hsv(red, hue=0, saturation=0.5, image_format="RGB")
-    assert np.abs(pale.astype(int) - [200, 100, 100]).max() <= 2
-    same = _shift_hsv(red, hue=-360, saturation=2, image_format="RGB")
-    assert np.abs(same.astype(int) - [200, 0, 0]).max() <= 1
+def moved(step: Step, seed: int) -> tuple[np.ndarray, list[float]]:
+    """The picture (H, W, 3) and its box after a step."""
+    torch.manual_seed(seed)
+    image = tv_tensors.Image(torch.from_numpy(picture().transpose(2, 0, 1).copy()))
+    boxes, none = (
+        tv_tensors.BoundingBoxes(
+            torch.tensor(x, dtype=torch.float32).reshape(-1, 4), format="XYXY", canvas_size=(60, 80)
+        )
+        for x in (BOX, [])
+    )
+    image, boxes, _ = step(image, boxes, none)
+    return image.numpy().transpose(1, 2, 0), boxes[0].tolist()
 
 
 def test_distortion_changes_colors_but_no_places() -> None:
+    distort = color_distortion()
     gray = np.full((6, 8, 3), 100, dtype=np.uint8)
-    seen = []
-    for seed in range(40):
-        np.random.seed(seed)
-        aug_input = T.AugInput(gray, boxes=np.array([BOX], dtype=np.float64))
-        PhotometricDistortion()(aug_input)
-        assert aug_input.image.dtype == np.uint8 and aug_input.boxes.tolist() == [BOX]
+    gray[:, 4:] = 150
+    brightness, contrast = [], []
+    for seed in range(60):
+        torch.manual_seed(seed)
+        pixels = np.asarray(distort(Image.fromarray(gray))).astype(int)
         # Gray has neither hue nor saturation.
-        assert np.ptp(aug_input.image) == 0
-        seen.append(int(aug_input.image[0, 0, 0]))
-    # (100 +- 32) * (0.5 to 1.5), and half of the time nothing of either.
-    assert 34 <= min(seen) < 70 and 130 < max(seen) <= 198
-    assert 4 <= seen.count(100) <= 16
+        assert np.ptp(pixels, axis=2).max() == 0
+        left, right = pixels[:, :4], pixels[:, 4:]
+        assert np.ptp(left) == np.ptp(right) == 0
+        brightness.append((left.max() + right.max()) / 250)
+        contrast.append((right.max() - left.max()) / 50 / brightness[-1])
+    # 7/8 to 9/8, and 1/2 to 3/2, and half of the time neither.
+    assert 0.86 < min(brightness) < 0.93 and 1.07 < max(brightness) < 1.14
+    assert 0.45 < min(contrast) < 0.65 and 1.35 < max(contrast) < 1.55
+    assert 20 <= sum(abs(x - 1) < 0.005 for x in brightness) <= 40
+    assert 20 <= sum(abs(x - 1) < 0.03 for x in contrast) <= 42
 
 
-def test_expansion_moves_image_and_boxes_alike_on_a_canvas_of_the_color() -> None:
+def test_distortion_turns_the_hue_and_scales_the_saturation_but_shuffles_no_channel() -> None:
+    distort = color_distortion()
+    red = Image.fromarray(np.full((2, 2, 3), [200, 50, 50], dtype=np.uint8))
+    seen = []
+    for seed in range(60):
+        torch.manual_seed(seed)
+        seen.append(np.asarray(distort(red)).astype(int)[0, 0])
+    assert all(x[0] == x.max() for x in seen)
+    greener = [(x[1] - x[2]) / np.ptp(x) for x in seen if np.ptp(x)]
+    # A twentieth of a turn is 18 of the 60 degrees from red to yellow, or to magenta.
+    assert -0.35 < min(greener) < -0.2 and 0.2 < max(greener) < 0.35
+    assert 15 <= sum(abs(x) < 0.02 for x in greener) <= 45
+    spread = [np.ptp(x) / x.max() for x in seen]
+    assert min(spread) < 0.5 and max(spread) > 0.85
+
+
+def test_expansion_moves_image_and_boxes_alike_on_a_canvas_of_the_color(cfg: CfgNode) -> None:
+    expand = build_mapper(cfg, is_train=True).steps[0]
     ratios = []
-    for seed in range(20):
-        aug_input, _ = augmented(RandomExpand([10, 20, 30], probability=1.0), seed)
-        assert white_box(aug_input.image).tolist() == aug_input.boxes[0].tolist()
-        height, width = aug_input.image.shape[:2]
+    for seed in range(40):
+        image, box = moved(expand, seed)
+        assert white_box(image).tolist() == box
+        height, width = image.shape[:2]
         ratios.append(width / 80)
         assert abs(ratios[-1] - height / 60) < 1 / 60
-        known = (aug_input.image == 0).all(2) | (aug_input.image == 255).all(2)
+        known = (image == 0).all(2) | (image == 255).all(2)
         assert known.sum() == 60 * 80
-        assert (aug_input.image[~known] == [10, 20, 30]).all()
-    assert 1 <= min(ratios) < 2 and 3 < max(ratios) <= 4
+        assert (image[~known] == [10, 20, 30]).all()
+    assert 10 <= ratios.count(1) <= 30 and 3 < max(ratios) <= 4
 
 
 def test_a_cropped_patch_has_the_iou_and_contains_the_center() -> None:
-    crop = MinIoURandomCrop()
+    crop = MinIoUCrop()
     crop.ious = (0.5,)
     sides = []
     for seed in range(30):
-        aug_input, transform = augmented(crop, seed)
-        if isinstance(transform, T.NoOpTransform):
+        torch.manual_seed(seed)
+        patch = crop.draw(torch.tensor([BOX], dtype=torch.float32), 60, 80)
+        image, box = moved(crop, seed)
+        if patch is None:
+            assert image.shape[:2] == (60, 80) and box == BOX
             continue
-        patch = [transform.x0, transform.y0, transform.x0 + transform.w, transform.y0 + transform.h]
-        assert 0 <= patch[0] < patch[2] <= 80 and 0 <= patch[1] < patch[3] <= 60
-        assert pairwise_iou(Boxes([patch]), Boxes([BOX])).item() >= 0.5
-        height, width = aug_input.image.shape[:2]
-        x0, y0, x1, y1 = aug_input.boxes[0]
-        assert 0 <= (x0 + x1) / 2 <= width and 0 <= (y0 + y1) / 2 <= height
-        clipped = aug_input.boxes[0].clip(0, [width, height, width, height])
-        assert white_box(aug_input.image).tolist() == clipped.tolist()
-        sides.append((transform.w / 80, transform.h / 60))
+        left, top, right, bottom = patch.tolist()
+        assert 0 <= left < right <= 80 and 0 <= top < bottom <= 60
+        assert pairwise_iou(Boxes(patch[None]), Boxes([BOX])).item() >= 0.5
+        assert left <= 35 <= right and top <= 25 <= bottom
+        assert image.shape[:2] == (bottom - top, right - left)
+        assert white_box(image).tolist() == box
+        sides.append(((right - left) / 80, (bottom - top) / 60))
     # The image stays whole half of the time, there being one threshold.
     assert 8 <= len(sides) <= 22
     for w, h in sides:
@@ -141,19 +154,18 @@ def test_a_cropped_patch_has_the_iou_and_contains_the_center() -> None:
 
 
 def test_without_boxes_or_a_fitting_patch_the_image_stays_whole() -> None:
-    crop = MinIoURandomCrop()
+    crop = MinIoUCrop()
     crop.ious = (0.99,)
-    kinds = {type(augmented(crop, seed)[1]) for seed in range(10)}
-    assert kinds == {T.NoOpTransform}
-    transform = MinIoURandomCrop().get_transform(picture(), np.zeros((0, 4)))
-    assert isinstance(transform, T.NoOpTransform)
+    boxes = torch.tensor([BOX], dtype=torch.float32)
+    assert all(crop.draw(boxes, 60, 80) is None for _ in range(10))
+    assert all(MinIoUCrop().draw(boxes[:0], 60, 80) is None for _ in range(10))
 
 
 def test_training_samples_are_squares_whose_boxes_fit(cfg: CfgNode, record: dict) -> None:
     mapper = build_mapper(cfg, is_train=True)
     before = repr(record)
     for seed in range(20):
-        np.random.seed(seed)
+        torch.manual_seed(seed)
         sample = mapper(record)
         assert sample["image"].shape == (3, SIZE, SIZE) and sample["image"].dtype == torch.uint8
         assert (sample["height"], sample["width"]) == (60, 80) and "annotations" not in sample
@@ -175,7 +187,7 @@ def test_samples_repeat_from_any_iteration(cfg: CfgNode, record: dict) -> None:
     expected = list(islice(TrainLoader(records, mapper, batch_size=2, seed=1), 4))
     loader = TrainLoader(records, mapper, batch_size=2, seed=7)
     loader.seek(seed=1, iteration=2)
-    np.random.seed(99)
+    torch.manual_seed(99)
     for batch, other in zip(expected[2:], islice(loader, 2), strict=True):
         for sample, repeated in zip(batch, other, strict=True):
             assert torch.equal(sample["image"], repeated["image"])
@@ -184,17 +196,43 @@ def test_samples_repeat_from_any_iteration(cfg: CfgNode, record: dict) -> None:
     assert not torch.equal(expected[0][0]["image"], expected[0][1]["image"])
 
 
+class Patch(MinIoUCrop):
+    """Always the same patch."""
+
+    def __init__(self, *corners: int) -> None:
+        super().__init__()
+        self.corners = torch.tensor(corners)
+
+    def draw(self, boxes: torch.Tensor, height: int, width: int) -> torch.Tensor:
+        return self.corners
+
+
 def test_objects_whose_center_leaves_and_crowds_are_dropped(record: dict) -> None:
-    boxes = [annotation(BOX, 0), annotation([0, 0, 24, 20], 1), annotation(BOX, 2, iscrowd=1)]
-    mapper = BoxMapper([T.CropTransform(20, 10, 60, 50)], "BGR")
+    boxes = [annotation([0, 0, 30, 20], 1), annotation(BOX, 0), annotation(BOX, 2, iscrowd=1)]
+    mapper = BoxMapper([Patch(20, 10, 80, 60)], "BGR")
     instances = mapper({**record, "annotations": boxes})["instances"]
     assert instances.gt_classes.tolist() == [0]
     assert instances.gt_boxes.tensor.tolist() == [[0, 0, 30, 30]]
 
 
+def test_an_ignored_box_stays_as_far_as_it_is_seen(record: dict) -> None:
+    boxes = [annotation(BOX, 0), annotation([0, 0, 30, 20], 1, ignore=1)]
+    sample = BoxMapper([Patch(20, 10, 80, 60)], "BGR")({**record, "annotations": boxes})
+    assert sample["ignore_boxes"].tolist() == [[0, 0, 10, 10]]
+    assert len(sample["instances"]) == 1
+
+
 def test_objects_are_cut_at_the_borders(record: dict) -> None:
-    mapper = BoxMapper([T.CropTransform(30, 20, 50, 40)], "BGR")
+    mapper = BoxMapper([Patch(30, 20, 80, 60)], "BGR")
     assert mapper(record)["instances"].gt_boxes.tensor.tolist() == [[0, 0, 20, 20]]
+
+
+@pytest.mark.parametrize("order", ["BGR", "RGB"])
+def test_channels_are_in_the_order_of_the_config(record: dict, order: str) -> None:
+    Image.fromarray(np.full((60, 80, 3), [1, 2, 3], dtype=np.uint8)).save(record["file_name"])
+    image = BoxMapper([], order)(record)["image"]
+    assert image[:, 0, 0].tolist() == ([1, 2, 3] if order == "RGB" else [3, 2, 1])
+    assert type(image) is torch.Tensor
 
 
 def test_images_without_objects_or_without_annotations_pass(cfg: CfgNode, record: dict) -> None:
@@ -223,9 +261,14 @@ def test_the_trainer_tests_on_images_of_the_size(cfg: CfgNode, tiny_coco: Path) 
 
 
 def test_flips_follow_the_config(cfg: CfgNode) -> None:
-    for flip, number in (("none", 4), ("horizontal", 5), ("vertical", 5)):
+    flips = {
+        "none": [],
+        "horizontal": [v2.RandomHorizontalFlip],
+        "vertical": [v2.RandomVerticalFlip],
+    }
+    for flip, expected in flips.items():
         cfg.INPUT.RANDOM_FLIP = flip
-        assert len(build_mapper(cfg, is_train=True).augmentations.augs) == number
+        assert [type(x) for x in build_mapper(cfg, is_train=True).steps[3:]] == expected
 
 
 def test_bad_keys_are_refused_in_one_sentence(cfg: CfgNode) -> None:
