@@ -1,9 +1,10 @@
 #!/usr/bin/env python
-"""Runs the trainings of a plan, and makes tables and records of them.
+"""Runs the trainings of a plan, records what they came to, and makes tables of it.
 
     experiment.py run plan.yaml --only student_tadf --seeds 0 1 --jobs 2
     experiment.py table plan.yaml
-    experiment.py export plan.yaml projects/TADF/results
+    experiment.py record projects/TADF/plans/results.yaml
+    experiment.py tables projects/TADF --write
 
 What is finished is skipped and what was interrupted is continued. scripts/experiments/plan.py says
 how a plan is written.
@@ -15,7 +16,15 @@ import argparse
 import sys
 from pathlib import Path
 
-from experiments import RunFailed, export_runs, format_tables, load_plan, run_plan
+from experiments import (
+    RunFailed,
+    format_tables,
+    load_plan,
+    record_runs,
+    run_plan,
+    tables_in,
+    update_tables,
+)
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -36,11 +45,18 @@ def parse_arguments() -> argparse.Namespace:
     )
     table = commands.add_parser("table", help="print markdown: mean ± standard deviation of seeds")
     table.add_argument("plan", help="a YAML file")
-    table.add_argument("--dataset", help="a test dataset; by default the first of each run")
-    export = commands.add_parser("export", help="copy configs, results and logs, no weights")
-    export.add_argument("plan", help="a YAML file")
-    export.add_argument("destination", type=Path, help="gets NAME/seedK/ of each finished run")
-    for command in (run, table, export):
+    table.add_argument("--dataset", help="a test dataset; by default the plan's columns")
+    record = commands.add_parser(
+        "record", aliases=["export"], help="add the finished runs to results.csv"
+    )
+    record.add_argument("plan", help="a YAML file")
+    record.add_argument(
+        "folder", type=Path, nargs="?", help="of results.csv (default: above the plan's folder)"
+    )
+    tables = commands.add_parser("tables", help="print the tables of pages, from results.csv")
+    tables.add_argument("pages", type=Path, nargs="+", help="Markdown files, or folders of such")
+    tables.add_argument("--write", action="store_true", help="replace them in the pages")
+    for command in (run, table, record):
         command.add_argument("--output", help="folder of the runs, instead of the plan's")
     return parser.parse_args()
 
@@ -49,6 +65,9 @@ def main() -> None:
     """Carries out one command."""
     args = parse_arguments()
     try:
+        if args.command == "tables":
+            show_tables(args.pages, args.write)
+            return
         plan = load_plan(args.plan, args.output)
         if args.command == "run":
             runs = plan.select(args.only, args.seeds)
@@ -56,14 +75,27 @@ def main() -> None:
         elif args.command == "table":
             print(format_tables(plan, args.dataset))
         else:
-            for folder in export_runs(plan, args.destination):
-                print(folder)
+            rows = record_runs(plan, args.folder or Path(args.plan).resolve().parents[1])
+            print(f"{len(rows)} runs recorded")
     except (RunFailed, ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
         print("interrupted; the same command continues", file=sys.stderr)
         sys.exit(130)
+
+
+def show_tables(pages: list[Path], write: bool) -> None:
+    """Prints the tables of pages, or brings the pages up to date."""
+    for page in pages:
+        for path in sorted(page.rglob("*.md")) if page.is_dir() else [page]:
+            text = path.read_text(encoding="utf-8")
+            updated = update_tables(text)
+            if not write:
+                print(*tables_in(text), sep="\n\n")
+            elif updated != text:
+                path.write_text(updated, encoding="utf-8")
+                print(path)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-__all__ = ["Run", "Plan", "load_plan"]
+__all__ = ["Group", "Plan", "Run", "load_plan"]
 
 
 @dataclass(frozen=True)
@@ -24,6 +24,7 @@ class Run:
         folder: the run directory.
         needs: ids of the runs whose weights it uses.
         stages: whether it is trained with --stages.
+        script: what trains it, in scripts/.
     """
 
     name: str
@@ -33,11 +34,25 @@ class Run:
     folder: Path
     needs: tuple[str, ...] = ()
     stages: bool = False
+    script: str = "train_net.py"
 
     @property
     def id(self) -> str:
         """Its name within the plan, and its folder below the plan's output."""
         return f"{self.name}/seed{self.seed}"
+
+
+@dataclass(frozen=True)
+class Group:
+    """A table of some runs.
+
+    Attributes:
+        rows: name of runs -> label of their row. A "|" in a label begins another cell.
+        columns: heading -> column of results.csv; empty for those of the first test dataset.
+    """
+
+    rows: dict[str, str]
+    columns: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -47,12 +62,14 @@ class Plan:
     Attributes:
         output: folder of all run directories.
         runs: id -> run.
-        groups: title of a table -> names of its runs.
+        groups: title of a table, its first heading -> the table.
+        name: the file's, without its ending.
     """
 
     output: Path
     runs: dict[str, Run]
-    groups: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    groups: dict[str, Group] = field(default_factory=dict)
+    name: str = "plan"
 
     @property
     def names(self) -> list[str]:
@@ -88,12 +105,19 @@ class Plan:
 def load_plan(path: str | Path, output: str | Path | None = None) -> Plan:
     """Reads a plan.
 
-    Its keys: `output`, a folder; `runs`, a list; and optionally `config`, `opts` and `seeds`, which
-    hold for every run that has none of its own (`opts` are put before the run's), and `groups`,
-    title -> names. Keys of a run: `name`; `config`; `opts`, a flat list KEY, VALUE, ...; `seeds`;
-    `needs`, a list of runs NAME/seedK whose weights it uses; and `stages`, true for train_net.py's
-    --stages. In `opts` and `needs`, {output} and {seed} are replaced. Paths are relative to the
-    working directory. A needed run stands before those that need it.
+    Its keys: `output`, a folder; `runs`, a list; and optionally
+
+    - `config`, `opts` and `seeds`, which hold for every run that has none of its own (`opts` are
+      put before the run's);
+    - `script`, of scripts/, that trains, with the arguments of train_net.py, which is the default;
+    - `groups`, the tables: title -> a list of names, or a mapping name -> label, or `rows` (one of
+      these) with `columns` of its own;
+    - `columns` of the tables, heading -> column of results.csv.
+
+    Keys of a run: `name`; `config`; `opts`, a flat list KEY, VALUE, ...; `seeds`; `needs`, a list
+    of runs NAME/seedK whose weights it uses; and `stages`, true for train_net.py's --stages. In
+    `opts` and `needs`, {output} and {seed} are replaced. Paths are relative to the working
+    directory. A needed run stands before those that need it.
 
     Args:
         path: the YAML file.
@@ -111,13 +135,14 @@ def load_plan(path: str | Path, output: str | Path | None = None) -> Plan:
     except yaml.YAMLError as error:
         raise ValueError(f"{path} is not YAML: {' '.join(str(error).split())}.") from error
     try:
-        return _parse(content, output)
+        return _parse(content, output, path.stem)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
 
 
-def _parse(content: Any, output: str | Path | None) -> Plan:
-    _check_keys(content, {"output", "runs"}, {"config", "opts", "seeds", "groups"}, "the plan")
+def _parse(content: Any, output: str | Path | None, name: str) -> Plan:
+    optional = {"config", "opts", "seeds", "script", "groups", "columns"}
+    _check_keys(content, {"output", "runs"}, optional, "the plan")
     folder = Path(output or content["output"])
     runs: dict[str, Run] = {}
     for entry in content["runs"]:
@@ -132,13 +157,21 @@ def _parse(content: Any, output: str | Path | None) -> Plan:
                         "NAME/seedK, and the needed run first."
                     )
             runs[run.id] = run
-    plan = Plan(folder, runs)
-    for title, names in (content.get("groups") or {}).items():
-        for name in names:
-            if name not in plan.names:
-                raise ValueError(f"the group {title!r} has {name}, which is no run.")
-        plan.groups[str(title)] = tuple(names)
+    plan = Plan(folder, runs, name=name)
+    for title, table in (content.get("groups") or {}).items():
+        plan.groups[str(title)] = group = _group(table, content.get("columns"))
+        for run_name in group.rows:
+            if run_name not in plan.names:
+                raise ValueError(f"the group {title!r} has {run_name}, which is no run.")
     return plan
+
+
+def _group(table: Any, columns: dict[str, str] | None) -> Group:
+    if isinstance(table, dict) and isinstance(table.get("rows"), dict | list):
+        _check_keys(table, {"rows"}, {"columns"}, "a group")
+        table, columns = table["rows"], table.get("columns", columns)
+    rows = table if isinstance(table, dict) else dict(zip(table, table, strict=True))
+    return Group({str(name): str(label) for name, label in rows.items()}, dict(columns or {}))
 
 
 def _runs_of(entry: dict[str, Any], defaults: dict[str, Any], output: Path) -> list[Run]:
@@ -168,6 +201,7 @@ def _runs_of(entry: dict[str, Any], defaults: dict[str, Any], output: Path) -> l
             folder=output / name / f"seed{seed}",
             needs=tuple(resolve(need, seed) for need in entry.get("needs") or ()),
             stages=bool(entry.get("stages", False)),
+            script=str(defaults.get("script", Run.script)),
         )
         for seed in seeds
     ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import shutil
@@ -15,25 +16,28 @@ from distill.config import add_distill_config
 from distill.engine.results import RESULTS_FILE
 from distill.engine.setup import build_config, training_parser
 from distill.engine.stages import STAGES, stage_configs
-from distill.utils.files import file_digest
+from distill.utils.files import file_digest, json_digest
 from experiments.plan import Plan, Run
 
 __all__ = [
     "WEIGHTS_FILE",
+    "config_digest",
     "differences",
+    "flat_config",
     "iterations_done",
     "iterations_wanted",
     "run_config",
     "put_aside",
     "read_results",
     "record_needs",
+    "recorded_config",
     "training_arguments",
 ]
 
 WEIGHTS_FILE = "model_final.pth"
 _NEEDS_FILE = "needs.json"
 # Where and on what it ran makes no other experiment of it.
-_NOT_COMPARED = {"OUTPUT_DIR", "MODEL.DEVICE"}
+_NOT_COMPARED = {"OUTPUT_DIR", "MODEL.DEVICE", "PRETRAIN.DATA"}
 
 
 def training_arguments(run: Run) -> list[str]:
@@ -49,6 +53,7 @@ def run_config(run: Run) -> CfgNode:
     Raises:
         FileNotFoundError, ValueError: if the config file is missing or a key is wrong.
     """
+    _add_keys_of(run)
     return build_config(training_parser().parse_args(training_arguments(run)))
 
 
@@ -79,11 +84,8 @@ def differences(plan: Plan, run: Run, cfg: CfgNode) -> list[str]:
     started = any((x / y).exists() for x in places for y in (RESULTS_FILE, "last_checkpoint"))
     if not started or not (folder / "config.yaml").exists():
         return []
-    default = get_cfg()
-    add_distill_config(default)
-    then = _flat(_plain(default))
-    then.update(_flat(yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))))
-    now = _flat(_plain(cfg))
+    then = recorded_config(run)
+    now = flat_config(cfg)
     found = [
         f"{key} was {then.get(key)!r} and is {now[key]!r}"
         for key in now
@@ -96,6 +98,39 @@ def differences(plan: Plan, run: Run, cfg: CfgNode) -> list[str]:
             if need in recorded and path.exists() and recorded[need] != file_digest(path):
                 found.append(f"{need} was trained anew")
     return found
+
+
+def recorded_config(run: Run) -> dict[str, Any]:
+    """Key -> value of the config.yaml in a run's folder, over the defaults of newer keys."""
+    _add_keys_of(run)
+    text = (run.folder / "config.yaml").read_text(encoding="utf-8")
+    return {**_defaults(), **_flat(yaml.safe_load(text))}
+
+
+def flat_config(cfg: CfgNode) -> dict[str, Any]:
+    """Key -> value of a config, as its config.yaml would be read: tuples become lists."""
+    return _flat(yaml.safe_load(cfg.dump()))
+
+
+def config_digest(config: dict[str, Any], output: Path) -> str:
+    """Twelve digits that two runs share if they differ in seed, folder and device alone.
+
+    The first of the SHA-256 of the keys that are known and not at their default, as JSON with
+    sorted keys: without SEED and what says where it runs, and with {output} for the plan's folder.
+    So a key that comes later changes nothing; the revision of a run says what its defaults were.
+
+    Args:
+        config: key -> value.
+        output: folder of all run directories of the plan.
+    """
+    default = _defaults()
+    chosen = {
+        key: value
+        for key, value in config.items()
+        if key not in {"SEED", *_NOT_COMPARED} and value != default.get(key, value)
+    }
+    text = json.dumps(chosen, sort_keys=True).replace(str(output), "{output}")
+    return json_digest(json.loads(text))[:12]
 
 
 def record_needs(plan: Plan, run: Run) -> None:
@@ -140,9 +175,15 @@ def _iterations_in(metrics: Path) -> int:
     return 0
 
 
-def _plain(cfg: CfgNode) -> dict[str, Any]:
-    """A config as its config.yaml would be read: tuples become lists."""
-    return yaml.safe_load(cfg.dump())
+def _add_keys_of(run: Run) -> None:
+    """Imports a run's script, which may define keys of its own."""
+    importlib.import_module(Path(run.script).stem)
+
+
+def _defaults() -> dict[str, Any]:
+    default = get_cfg()
+    add_distill_config(default)
+    return flat_config(default)
 
 
 def _flat(node: dict[str, Any], prefix: str = "") -> dict[str, Any]:

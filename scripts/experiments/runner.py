@@ -1,4 +1,4 @@
-"""Runs what is missing of a plan, each run as a process of train_net.py."""
+"""Runs what is missing of a plan, each run as a process of its script."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from experiments.run_state import (
 __all__ = ["CONSOLE_FILE", "RunFailed", "run_plan"]
 
 CONSOLE_FILE = "console.txt"
-_TRAIN_NET = Path(__file__).resolve().parents[1] / "train_net.py"
+_SCRIPTS = Path(__file__).resolve().parents[1]
 _POLL_SECONDS = 0.5
 _SHOWN_LINES = 15
 
@@ -49,7 +49,7 @@ class _Process:
         self.console = run.folder / CONSOLE_FILE
         self._lock = lock
         record_needs(plan, run)
-        command = [sys.executable, str(_TRAIN_NET), *training_arguments(run)]
+        command = [sys.executable, str(_SCRIPTS / run.script), *training_arguments(run)]
         with open(self.console, "ab") as stream:
             stream.write(f"$ OMP_NUM_THREADS={threads} {shlex.join(command)}\n".encode())
             stream.flush()

@@ -1,42 +1,75 @@
-"""A plan's results as markdown: mean and spread over seeds."""
+"""Tables of runs as markdown: mean and spread over seeds, from run directories or from a CSV."""
 
 from __future__ import annotations
 
+import re
 import statistics
 from collections.abc import Sequence
-from typing import Any
+from pathlib import Path
 
 from tabulate import tabulate
 
-from experiments.plan import Plan
-from experiments.run_state import read_results
+from experiments.plan import Group, Plan, load_plan
+from experiments.records import Row, read_rows, rows_of
 
-__all__ = ["format_tables", "mean_and_spread"]
+__all__ = ["format_tables", "mean_and_spread", "tables_in", "update_tables"]
 
-_METRICS = {"AP": "ap", "AP50": "ap50", "AP75": "ap75"}
+# A table in a page, and where it comes from: <!-- table PLAN: GROUP --> ... <!-- end of table -->
+_MARKED = re.compile(r"(<!-- table (\S+): (.+?) -->\n\n).*?(\n\n<!-- end of table -->)", re.S)
 
 
 def format_tables(plan: Plan, dataset: str | None = None) -> str:
     """Formats a table for each group of the plan, or one of all runs where it has none.
 
     Args:
-        plan: the plan.
-        dataset: a test dataset of the runs; by default the first of each.
+        plan: the plan; its run directories are read.
+        dataset: a test dataset of the runs; by default the columns of the plan, or the first test
+            dataset.
 
     Returns:
-        Markdown; seeds that are unfinished are left out, and n says how many are not.
+        Markdown; seeds that are unfinished are left out, and seeds says how many are not.
 
     Raises:
         ValueError: if a finished run was not evaluated on the dataset.
     """
-    groups = plan.groups or {"": tuple(plan.names)}
-    tables = []
-    for title, names in groups.items():
-        rows = [_row(plan, name, dataset) for name in names]
-        headers = ["run", *_METRICS, "n", "iterations", "train seconds", "parameters (M)"]
-        table = tabulate(rows, headers, tablefmt="github", disable_numparse=True)
-        tables.append(f"### {title}\n\n{table}" if title else table)
-    return "\n\n".join(tables)
+    rows = rows_of(plan)
+    groups = plan.groups or {"run": Group({name: name for name in plan.names})}
+    first = next((key for row in rows for key in row if key.endswith("/AP")), "/AP")
+    scores = dataset or first.removesuffix("/AP")
+    default = {
+        **{score: f"{scores}/{score}" for score in ("AP", "AP50", "AP75")},
+        "train seconds": "seconds",
+        "parameters": "parameters",
+    }
+    for row in rows if dataset else ():
+        if f"{dataset}/AP" not in row:
+            others = ", ".join(key.removesuffix("/AP") for key in row if key.endswith("/AP"))
+            raise ValueError(
+                f"{row['run']} was not evaluated on {dataset} but on {others or 'nothing'}: name "
+                "another dataset, or put it into DATASETS.TEST of the plan's opts."
+            )
+    return "\n\n".join(
+        _table(title, group.rows, (None if dataset else group.columns) or default, rows)
+        for title, group in groups.items()
+    )
+
+
+def tables_in(text: str) -> list[str]:
+    """The tables of a page's markers, anew from the CSV beside each table's plan.
+
+    A marker names the plan, relative to the working directory, and the group's title. The CSV is in
+    the folder above the plan's.
+
+    Raises:
+        FileNotFoundError: if there is no such plan.
+        ValueError: if the plan has no such group, or the group no columns.
+    """
+    return [_recorded(match[2], match[3]) for match in _MARKED.finditer(text)]
+
+
+def update_tables(text: str) -> str:
+    """Replaces the tables of a page by those of :func:`tables_in`."""
+    return _MARKED.sub(lambda match: match[1] + _recorded(match[2], match[3]) + match[4], text)
 
 
 def mean_and_spread(values: Sequence[float | None], digits: int = 1) -> str:
@@ -52,26 +85,31 @@ def mean_and_spread(values: Sequence[float | None], digits: int = 1) -> str:
     return mean if len(values) == 1 else f"{mean} ± {statistics.stdev(values):.{digits}f}"
 
 
-def _row(plan: Plan, name: str, dataset: str | None) -> list[str]:
-    read = [read_results(run) for run in plan.runs.values() if run.name == name]
-    runs = [_on(dataset, results, name) for results in read if results is not None]
-
-    def column(key: str, digits: int = 1) -> str:
-        return mean_and_spread([run[key] for run in runs], digits)
-
-    iterations = "/".join(str(number) for number in sorted({run["iterations"] for run in runs}))
-    seconds, parameters = column("train_seconds", 0), column("params_m", 2).split(" ")[0]
-    metrics = [column(key) for key in _METRICS.values()]
-    return [name, *metrics, str(len(runs)), iterations or "-", seconds, parameters]
+def _recorded(path: str, title: str) -> str:
+    plan = load_plan(path)
+    group = plan.groups.get(title)
+    if group is None or not group.columns:
+        raise ValueError(f"{path} has no group {title!r} with columns; it has {list(plan.groups)}.")
+    rows = [row for row in read_rows(Path(path).parents[1]) if row["plan"] == plan.name]
+    return _table(title, group.rows, group.columns, rows)
 
 
-def _on(dataset: str | None, results: dict[str, Any], name: str) -> dict[str, Any]:
-    """The results with the metrics of one dataset in front."""
-    if dataset is None or dataset == results["dataset"]:
-        return results
-    if dataset not in results.get("datasets", {}):
-        raise ValueError(
-            f"{name} was not evaluated on {dataset} but on {results['dataset']}: name another "
-            "dataset, or put it into DATASETS.TEST of the plan's opts."
-        )
-    return {**results, **results["datasets"][dataset]}
+def _table(title: str, labels: dict[str, str], columns: dict[str, str], rows: Sequence[Row]) -> str:
+    """A table whose first cells are a group's title, and the labels of its rows."""
+    table = []
+    for name, label in labels.items():
+        runs = [row for row in rows if row["run"] == name]
+        iterations = "/".join(sorted({row["iterations"] for row in runs}, key=int))
+        cells = [_cell(runs, column) for column in columns.values()]
+        table.append([*_cells(label), iterations or "-", str(len(runs)), *cells])
+    headers = [*_cells(title), "iterations", "seeds", *columns]
+    return tabulate(table, headers, tablefmt="github", disable_numparse=True)
+
+
+def _cells(text: str) -> list[str]:
+    return [cell.strip() for cell in text.split("|")]
+
+
+def _cell(runs: Sequence[Row], column: str) -> str:
+    values = [float(row[column]) if row.get(column) else None for row in runs]
+    return mean_and_spread(values, 1 if "/" in column else 0)

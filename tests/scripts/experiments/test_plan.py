@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import yaml
-from experiments.plan import load_plan
+from experiments.plan import Group, load_plan
 
 PLAN: dict[str, Any] = {
     "output": "out",
@@ -52,7 +52,8 @@ def test_runs_take_the_defaults_and_fill_in_output_and_seed(tmp_path: Path) -> N
     weights = "out/alone/seed1/model_final.pth"
     assert longer.opts == ("SOLVER.MAX_ITER", "10", "MODEL.WEIGHTS", weights)
     assert plan.runs["teacher/seed0"].config == "teacher.yaml"
-    assert plan.groups == {"short": ("alone", "distilled")}
+    assert plan.groups == {"short": Group({"alone": "alone", "distilled": "distilled"})}
+    assert plan.name == "plan"
 
 
 def test_another_output_replaces_the_plans(tmp_path: Path) -> None:
@@ -99,6 +100,14 @@ def test_a_senseless_run_is_named(tmp_path: Path, run: dict[str, Any], message: 
 def test_a_group_of_unknown_runs_is_named(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="the group 'short' has nobody"):
         load_plan(write(tmp_path, {**PLAN, "groups": {"short": ["nobody"]}}))
+
+
+def test_a_group_may_have_labels_and_columns(tmp_path: Path) -> None:
+    labels, columns = {"alone": "student alone"}, {"AP": "a/AP"}
+    groups = {"first": labels, "second": {"rows": labels, "columns": {"AP": "b/AP"}}}
+    plan = load_plan(write(tmp_path, {**PLAN, "groups": groups, "columns": columns}))
+    assert plan.groups["first"] == Group(labels, columns)
+    assert plan.groups["second"] == Group(labels, {"AP": "b/AP"})
 
 
 def test_a_missing_or_broken_file_is_named(tmp_path: Path) -> None:

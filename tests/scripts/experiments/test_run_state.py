@@ -9,12 +9,15 @@ from pathlib import Path
 import pytest
 from experiments.plan import Plan, Run
 from experiments.run_state import (
+    config_digest,
     differences,
+    flat_config,
     iterations_done,
     iterations_wanted,
     put_aside,
     read_results,
     record_needs,
+    recorded_config,
     run_config,
     training_arguments,
 )
@@ -64,6 +67,25 @@ def test_a_key_that_is_newer_than_the_run_counts_as_its_default(plan: Plan) -> N
     assert differences_of(plan, student) == []
     other = dataclasses.replace(student, opts=("DISTILL.TADF.REG_GATE", "none"))
     assert differences_of(plan, other) == ["DISTILL.TADF.REG_GATE was 'proposal' and is 'none'"]
+
+
+def test_a_digest_tells_configs_apart_but_not_seeds_folders_and_newer_keys(plan: Plan) -> None:
+    student = plan.runs["student/seed0"]
+
+    def digest(run: Run, output: Path = plan.output) -> str:
+        return config_digest(flat_config(run_config(run)), output)
+
+    assert config_digest(recorded_config(student), plan.output) == digest(student)
+    assert config_digest({"NEWER.KEY": 1, **flat_config(run_config(student))}, plan.output) == (
+        digest(student)
+    )
+    elsewhere = dataclasses.replace(student, seed=3, folder=Path("elsewhere"))
+    assert digest(elsewhere) == digest(student)
+    weights = ("DISTILL.TEACHER.WEIGHTS", f"{plan.output}/teacher/seed0/model_final.pth")
+    moved = ("DISTILL.TEACHER.WEIGHTS", "other/teacher/seed0/model_final.pth")
+    one = digest(dataclasses.replace(student, opts=weights))
+    assert digest(dataclasses.replace(student, opts=moved), Path("other")) == one
+    assert one != digest(student)
 
 
 def test_other_weights_of_what_is_needed_are_a_difference(plan: Plan) -> None:

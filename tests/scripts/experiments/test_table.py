@@ -6,8 +6,8 @@ import json
 from pathlib import Path
 
 import pytest
-from experiments.plan import Plan, Run
-from experiments.table import format_tables, mean_and_spread
+from experiments.plan import Group, Plan, Run
+from experiments.table import format_tables, mean_and_spread, tables_in, update_tables
 
 
 @pytest.fixture
@@ -58,26 +58,64 @@ def test_a_row_is_a_run_over_its_finished_seeds(plan: Plan) -> None:
     table = format_tables(plan)
     assert cells(table, "done") == [
         "done",
+        "800",
+        "2",
         "51.0 ± 1.4",
         "80.0 ± 0.0",
         "-",
-        "2",
-        "800",
         "100 ± 0",
-        "0.22",
+        "218000 ± 0",
     ]
-    assert cells(table, "to_come") == ["to_come", "-", "-", "-", "0", "-", "-", "-"]
+    assert cells(table, "to_come") == ["to_come", "-", "0", "-", "-", "-", "-", "-"]
 
 
-def test_groups_are_tables_with_titles(plan: Plan) -> None:
-    plan.groups.update({"first": ("done",), "second": ("to_come",)})
-    first, second = format_tables(plan).split("### second")
-    assert first.startswith("### first")
-    assert "to_come" not in first
-    assert "done" not in second
+def test_groups_are_tables_with_titles_labels_and_columns(plan: Plan) -> None:
+    plan.groups["first | kind"] = Group({"done": "trained | twice"}, {"score": "b/AP"})
+    plan.groups["second"] = Group({"to_come": "not yet"})
+    first, second = format_tables(plan).split("\n\n")
+    assert cells(first, "first") == ["first", "kind", "iterations", "seeds", "score"]
+    assert cells(first, "trained") == ["trained", "twice", "800", "2", "1.0 ± 0.0"]
+    assert cells(second, "not yet")[0] == "not yet"
+    assert "trained" not in second
 
 
 def test_another_dataset_can_be_shown(plan: Plan) -> None:
-    assert cells(format_tables(plan, "b"), "done")[1] == "1.0 ± 0.0"
-    with pytest.raises(ValueError, match="done was not evaluated on c but on a"):
+    assert cells(format_tables(plan, "b"), "done")[3] == "1.0 ± 0.0"
+    with pytest.raises(ValueError, match="done was not evaluated on c but on a, b"):
         format_tables(plan, "c")
+
+
+PLAN = """
+output: out
+config: x.yaml
+seeds: [0, 1]
+runs: [{name: alone}]
+columns: {AP: a/AP}
+groups:
+  short: {alone: student alone}
+"""
+CSV = "plan,run,seed,iterations,a/AP\nresults,alone,0,8,1.0\nresults,alone,1,8,2.0\n"
+PAGE = "Before.\n\n<!-- table {plan}: short -->\n\nold\n\n<!-- end of table -->\n\nAfter.\n"
+
+
+@pytest.fixture
+def page(tmp_path: Path) -> str:
+    """A page with one marked table, of a plan with two recorded runs."""
+    path = tmp_path / "plans" / "results.yaml"
+    path.parent.mkdir()
+    path.write_text(PLAN)
+    (tmp_path / "results.csv").write_text(CSV + "other,alone,2,8,9.0\n")
+    return PAGE.format(plan=path)
+
+
+def test_a_marked_table_is_made_of_the_recorded_runs_of_its_plan(page: str) -> None:
+    (table,) = tables_in(page)
+    assert cells(table, "student alone") == ["student alone", "8", "2", "1.5 ± 0.7"]
+    updated = update_tables(page)
+    assert updated == page.replace("old", table)
+    assert update_tables(updated) == updated
+
+
+def test_a_marker_of_no_group_is_named(page: str) -> None:
+    with pytest.raises(ValueError, match=r"results.yaml has no group 'shrt'.*'short'"):
+        tables_in(page.replace("short", "shrt"))
