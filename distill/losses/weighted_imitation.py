@@ -11,12 +11,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-__all__ = [
-    "cosine_imitation",
-    "entropy_imitation",
-    "inner_product_imitation",
-    "squared_imitation",
-]
+from distill.losses.imitation import squared_imitation, weighted_mean
+
+__all__ = ["cosine_imitation", "entropy_imitation", "inner_product_imitation"]
 
 
 def entropy_imitation(
@@ -47,29 +44,6 @@ def entropy_imitation(
     return entropy * present
 
 
-def squared_imitation(
-    student: Tensor, teacher: Tensor | None, *, weight: Tensor | None = None
-) -> Tensor:
-    """Mean of (student - teacher)^2, as for hints (arXiv 1412.6550).
-
-    Args:
-        student: (n, C, h, w) features.
-        teacher: (n, C, h, w) target, taken as a constant; None where `student` is the difference.
-        weight: what each element counts, broadcast to the features; all alike if None.
-
-    Returns:
-        float32 scalar; 0 where both are equal, and without elements.
-    """
-    difference = student.float()
-    if teacher is not None:
-        difference = difference - teacher.detach().float()
-    if weight is None or weight.shape[1] > 1:
-        return _mean(difference.square(), weight)
-    # One pass over the channels each way, several times faster than squares and their mean.
-    norm = torch.linalg.vector_norm(difference, dim=1, keepdim=True)
-    return _mean(norm.square() / difference.shape[1], weight)
-
-
 def cosine_imitation(student: Tensor, teacher: Tensor, *, weight: Tensor | None = None) -> Tensor:
     """Mean over positions of 1 - cosine between the two channel vectors.
 
@@ -82,7 +56,7 @@ def cosine_imitation(student: Tensor, teacher: Tensor, *, weight: Tensor | None 
         float32 scalar in [0, 2]; 0 where the vectors have one direction.
     """
     cosine = torch.cosine_similarity(student.float(), teacher.detach().float(), dim=1, eps=1e-6)
-    return _mean(1 - cosine[:, None], weight)
+    return weighted_mean(1 - cosine[:, None], weight)
 
 
 def inner_product_imitation(
@@ -100,16 +74,4 @@ def inner_product_imitation(
     """
     teacher = teacher.detach().float()
     product = ((student.float() - teacher) * teacher).mean(1, keepdim=True)
-    return _mean(product.square(), weight)
-
-
-def _mean(values: Tensor, weight: Tensor | None) -> Tensor:
-    """Weighted mean; 0 without elements."""
-    if weight is None:
-        return values.sum() / max(1, values.numel())
-    weight = weight.detach().float()
-    if weight.shape[1] == 1:
-        # The channels are averaged first: the weight is then multiplied into one instead of C.
-        values = values.mean(1, keepdim=True)
-    total = weight.expand_as(values).sum()
-    return (values * weight).sum() / total.clamp(min=torch.finfo(torch.float32).tiny)
+    return weighted_mean(product.square(), weight)

@@ -99,9 +99,9 @@ class ADL(Method):
         self.mask_padding = mask_padding
 
     @classmethod
-    def from_config(cls, cfg: CfgNode, levels: Sequence[Level]) -> dict[str, Any]:
+    def from_config(cls, cfg: CfgNode, matched: Sequence[Level]) -> dict[str, Any]:
         """The keys of DISTILL.ADL, and DISTILL.DENSE.MASK_PADDING."""
-        own = super().from_config(cfg, levels)
+        own = super().from_config(cfg, matched)
         return {**own, "mask_padding": cfg.DISTILL.DENSE.MASK_PADDING}
 
     @property

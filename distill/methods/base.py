@@ -33,7 +33,7 @@ M = TypeVar("M", bound="Method")
 METHODS = Registry("DISTILL_METHOD")
 METHODS.__doc__ = """
 Distillation methods by the name that DISTILL.METHODS gives them. A method is a subclass of
-`Method`, built as `method(cfg, levels)` with the student's config and the matched feature levels.
+`Method`, built as `method(cfg, matched)` with the student's config and the matched feature levels.
 """
 
 
@@ -57,7 +57,7 @@ class Method(nn.Module):
 
     Subclasses define `add_keys`, `forward(student, teacher) -> MethodOutput`, and a constructor
     under Detectron2's `@configurable` that takes every key by its name in lower case. Defaults
-    stand in `add_keys` alone: `method(cfg, levels)` reads the config's values, and `with_defaults`
+    stand in `add_keys` alone: `method(cfg, matched)` reads the config's values, and `with_defaults`
     is for code that has no config.
 
     Attributes:
@@ -82,29 +82,29 @@ class Method(nn.Module):
         self.schedule = schedule
 
     @classmethod
-    def from_config(cls, cfg: CfgNode, levels: Sequence[Level]) -> dict[str, Any]:
+    def from_config(cls, cfg: CfgNode, matched: Sequence[Level]) -> dict[str, Any]:
         """The constructor's arguments: every key in lower case, and `schedule` of SCHEDULE.
 
         Args:
             cfg: the student's config.
-            levels: feature levels that student and teacher share; for methods that read the neck.
+            matched: levels that student and teacher share; for methods that read the neck.
         """
         node = cfg.DISTILL[cls.name]
         arguments = {key.lower(): value for key, value in node.items() if key != "SCHEDULE"}
         return {"schedule": Schedule.from_config(node.SCHEDULE, cfg.SOLVER.MAX_ITER), **arguments}
 
     @classmethod
-    def with_defaults(cls: type[M], levels: Sequence[Level] = (), **changes: Any) -> M:
+    def with_defaults(cls: type[M], matched: Sequence[Level] = (), /, **changes: Any) -> M:
         """The method with the default of every key but those that are given.
 
         Args:
-            levels: feature levels that student and teacher share; for methods that read the neck.
+            matched: levels that student and teacher share; for methods that read the neck.
             changes: arguments of the constructor. The default schedule ends with the default
                 SOLVER.MAX_ITER of Detectron2, so that most callers give theirs.
         """
         cfg = get_cfg()
         add_all_keys(cfg)
-        return cls(cfg, levels, **changes)
+        return cls(cfg, matched, **changes)
 
     @property
     def requires(self) -> frozenset[str]:

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import torch
+from detectron2.config import CfgNode
 from torch import Tensor, nn
 
 from distill.methods.base import Method, MethodOutput
@@ -138,6 +139,11 @@ class NeckMethod(Method):
         self.levels = tuple(levels)
         self.adapters = adapters
         self.weight = weight
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode, matched: Sequence[Level]) -> dict[str, Any]:
+        """The constructor's arguments: the keys, and `matched`, the levels of the pair."""
+        return {"matched": matched, **super().from_config(cfg, matched)}
 
     @property
     def requires(self) -> frozenset[str]:

@@ -9,7 +9,6 @@ README of the project of that name lists.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from detectron2.config import CfgNode, configurable
@@ -86,7 +85,7 @@ class TADF(NeckMethod):
     def __init__(
         self,
         *,
-        levels: Sequence[Level],
+        matched: Sequence[Level],
         schedule: Schedule,
         neck_weight: float,
         cls_weight: float,
@@ -115,18 +114,13 @@ class TADF(NeckMethod):
         adapters = nn.ModuleDict()
         if neck_weight:
             adapters = build_adapters(
-                adapter, levels, "DISTILL.TADF.ADAPTER", near_zero, always=True
+                adapter, matched, "DISTILL.TADF.ADAPTER", near_zero, always=True
             )
-        super().__init__(schedule, levels, adapters, neck_weight)
+        super().__init__(schedule, matched, adapters, neck_weight)
         self.weights = {"neck": neck_weight, "cls": cls_weight, "box": reg_weight}
         self.share = share
         self.canonical_box_size = canonical_box_size if level_assignment == "area" else None
         self.cls_loss, self.cls_gate, self.reg_gate = cls_loss, cls_gate, reg_gate
-
-    @classmethod
-    def from_config(cls, cfg: CfgNode, levels: Sequence[Level]) -> dict[str, Any]:
-        """The keys of DISTILL.TADF, and the levels."""
-        return {"levels": levels, **super().from_config(cfg, levels)}
 
     @property
     def _uses_proposals(self) -> bool:

@@ -1,4 +1,4 @@
-"""The losses on regions: by hand, gradients, empty and extreme selections."""
+"""The losses on proposals: by hand, gradients, empty and extreme selections."""
 
 from __future__ import annotations
 
@@ -141,7 +141,7 @@ def test_twice_the_area_that_is_not_selected_changes_nothing(loss: Loss) -> None
 
 
 @EVERY
-def test_weights_of_regions_are_broadcast_and_only_relative(loss: Loss) -> None:
+def test_weights_of_places_are_broadcast_and_only_relative(loss: Loss) -> None:
     student, teacher = features(5, 4, 3, 6)
     kept = torch.tensor([True, False, True, True, False])
     found = loss(student, teacher, weight=kept[:, None, None, None])

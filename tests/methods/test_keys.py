@@ -18,7 +18,7 @@ from distill.views.levels import Level
 LEVELS = (Level("p2", "p2", 4, 8, 8), Level("p3", "p3", 8, 8, 8))
 EVERY = pytest.mark.parametrize("name", [name for name, _ in METHODS])
 # Arguments that come from elsewhere: the pair, and DISTILL.DENSE.
-FOREIGN = {"levels", "mask_padding"}
+FOREIGN = {"matched", "mask_padding"}
 
 
 def parameters(method: type[Method]) -> dict[str, inspect.Parameter]:

@@ -103,7 +103,7 @@ class IDaDet(NeckMethod):
     def __init__(
         self,
         *,
-        levels: Sequence[Level],
+        matched: Sequence[Level],
         schedule: Schedule,
         selector: ProposalSelector,
         weight: float,
@@ -120,14 +120,14 @@ class IDaDet(NeckMethod):
         """
         given = {"LOSS": loss, "SUPPORT": support, "COMPARE": compare}
         check_choices("DISTILL.IDaDet", given, _CHOICES)
-        used = selector.used_levels(levels)
+        used = selector.used_levels(matched)
         equal = all(x.student_channels == x.teacher_channels for x in used)
         if compare == "raw" and not equal:
             raise ValueError(
                 'DISTILL.IDaDet.COMPARE is "raw", but the channels of student and teacher differ; '
                 "choose adapted or auto"
             )
-        if selector.pool_levels == "assigned" and len({x.teacher_channels for x in levels}) > 1:
+        if selector.pool_levels == "assigned" and len({x.teacher_channels for x in matched}) > 1:
             raise ValueError(
                 'DISTILL.IDaDet.POOL_LEVELS is "assigned", but the levels have different channels; '
                 "choose every or finest, or name levels of equal channels in DISTILL.LEVELS"
@@ -142,11 +142,11 @@ class IDaDet(NeckMethod):
         self.log_variance = nn.Parameter(torch.zeros(())) if loss == "entropy" else None
 
     @classmethod
-    def from_config(cls, cfg: CfgNode, levels: Sequence[Level]) -> dict[str, Any]:
+    def from_config(cls, cfg: CfgNode, matched: Sequence[Level]) -> dict[str, Any]:
         """The keys of DISTILL.IDaDet, some of them as the selector, and the levels."""
-        arguments = super().from_config(cfg, levels)
+        arguments = super().from_config(cfg, matched)
         fields = {name: arguments.pop(name) for name in ProposalSelector.__dataclass_fields__}
-        return {"levels": levels, "selector": ProposalSelector(**fields), **arguments}
+        return {"selector": ProposalSelector(**fields), **arguments}
 
     @property
     def requires(self) -> frozenset[str]:

@@ -61,10 +61,10 @@ def test_one_number_a_pair_in_float32_without_gradient() -> None:
 
 def test_both_layouts_give_the_same() -> None:
     student, teacher = crops(), crops()
-    by_region = [x.flatten(2).transpose(1, 2) for x in (student, teacher)]
+    by_proposal = [x.flatten(2).transpose(1, 2) for x in (student, teacher)]
     expected = proposal_discrepancy(student, teacher)
-    assert torch.equal(padded_discrepancy(*by_region), expected)
-    batched = [x.unflatten(0, (2, 2)) for x in by_region]
+    assert torch.equal(padded_discrepancy(*by_proposal), expected)
+    batched = [x.unflatten(0, (2, 2)) for x in by_proposal]
     torch.testing.assert_close(padded_discrepancy(*batched), expected.view(2, 2))
 
 
