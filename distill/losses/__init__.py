@@ -17,6 +17,7 @@ from distill.losses.foreground import foreground_classification
 from distill.losses.gaussian import gaussian_box_mask, gaussian_box_masks
 from distill.losses.imitation import masked_imitation, squared_imitation
 from distill.losses.iou_localization import iou_localization
+from distill.losses.pearson_imitation import pearson_imitation
 from distill.losses.softmax_logits import binary_class_logits
 from distill.losses.weighted_imitation import (
     cosine_imitation,

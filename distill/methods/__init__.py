@@ -7,4 +7,5 @@ from distill.methods.base import METHODS, Method, MethodOutput, build_methods
 from distill.methods.bckd import BCKD
 from distill.methods.ida_det import IDaDet
 from distill.methods.ld import LD
+from distill.methods.pkd import PKD
 from distill.methods.tadf import TADF
