@@ -7,7 +7,6 @@ import io
 import shutil
 import tempfile
 from collections.abc import Callable
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,7 @@ from detectron2.modeling import META_ARCH_REGISTRY
 from PIL import Image
 from torch import nn
 
-from benchmark.measure import CLOCKS, summarize, time_rounds
+from benchmark.measure import CLOCKS, time_rounds
 from distill.build import read_config
 from distill.data.loader import build_mapper
 from distill.labeling.box_finder import BoxFinder
@@ -62,8 +61,8 @@ def measure_labeling(
         num_images: number of images.
 
     Returns:
-        `images_per_second` of both and `ratio` of the first to the second, each with median, min
-        and max over the rounds.
+        `images_per_second` of both, by the median of the rounds, and `ratio` of the first to the
+        second.
 
     Raises:
         FileNotFoundError: if the working directory is not the repository's root.
@@ -79,8 +78,8 @@ def measure_labeling(
             "generate": _generate(cfg, model, listing, Path(folder, "out"), batch_size or 1),
             "inference_on_dataset": _detectron2(cfg, model, listing),
         }
-        seconds = time_rounds(steps, rounds, device, CLOCKS[clock])
-    own, other = seconds["generate"], seconds["inference_on_dataset"]
+        measured = time_rounds(steps, rounds, CLOCKS[clock])
+    speed = {name: num_images / x.median for name, x in measured.items()}
     return {
         "pair": LABELING,
         "config": _CONFIG,
@@ -89,11 +88,8 @@ def measure_labeling(
         "batch_size": batch_size or 1,
         "rounds": rounds,
         "clock": clock,
-        "images_per_second": {
-            name: asdict(summarize(num_images / x for x in values))
-            for name, values in seconds.items()
-        },
-        "ratio": asdict(summarize(y / x for x, y in zip(own, other, strict=True))),
+        "images_per_second": speed,
+        "ratio": speed["generate"] / speed["inference_on_dataset"],
     }
 
 
@@ -102,13 +98,11 @@ def format_labeling(result: dict[str, Any]) -> str:
     height, width = result["image_size"]
     lines = [
         f"{LABELING}: {result['images']} images of {height}x{width} pixels in batches of "
-        f"{result['batch_size']}, {result['clock']} time, median of {result['rounds']} rounds "
-        "(min - max)"
+        f"{result['batch_size']}, {result['clock']} time, median of {result['rounds']} rounds"
     ]
-    for name, spread in result["images_per_second"].items():
-        lines.append(f"{name:<22}{_spread(spread, 1)} images/s")
-    lines.append(f"{'ratio':<22}{_spread(result['ratio'], 3)}")
-    return "\n".join(lines)
+    for name, speed in result["images_per_second"].items():
+        lines.append(f"{name:<22}{speed:.1f} images/s")
+    return "\n".join([*lines, f"{'ratio':<22}{result['ratio']:.3f}"])
 
 
 def _write_images(folder: Path, number: int, size: tuple[int, int]) -> ImageListing:
@@ -180,8 +174,3 @@ class _Collector(DatasetEvaluator):
             found = output["instances"].to("cpu")
             boxes = instances_to_coco_json(found, given["image_id"])
             self.predictions.append({"image_id": given["image_id"], "instances": boxes})
-
-
-def _spread(spread: dict[str, float], digits: int) -> str:
-    median, low, high = (f"{spread[key]:.{digits}f}" for key in ("median", "min", "max"))
-    return f"{median} ({low} - {high})"

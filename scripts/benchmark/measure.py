@@ -1,80 +1,72 @@
-"""Seconds in interleaved rounds, and peak memory in a process of its own."""
+"""Seconds in interleaved rounds, and peak memory in a process of its own.
+
+``torch.utils.benchmark`` gives the clock and the statistics. What it lacks are the rounds: its
+Timer measures one statement after the other, and other work on the machine then slows only some.
+"""
 
 from __future__ import annotations
 
 import multiprocessing
 import resource
-import statistics
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from torch.utils.benchmark import Measurement, TaskSpec, timer
 
 from benchmark.pairs import Pair
-from benchmark.steps import Step, build_step
+from benchmark.steps import build_step
 
-__all__ = ["CLOCKS", "Spread", "peak_memory", "summarize", "synchronize", "time_rounds"]
+__all__ = ["CLOCKS", "Clock", "peak_memory", "spread", "time_rounds"]
 
-# Processor time leaves out what other work takes; it sums up threads and knows no GPU.
-CLOCKS: dict[str, Callable[[], float]] = {"wall": time.perf_counter, "cpu": time.process_time}
+Clock = Callable[[], float]
 
 _MIB = 2**20
 
 
-@dataclass(frozen=True)
-class Spread:
-    """Median, smallest and largest of several measurements."""
-
-    median: float
-    min: float
-    max: float
+def _processor_time() -> float:
+    timer()  # waits for a GPU
+    return time.process_time()
 
 
-def summarize(values: Iterable[float]) -> Spread:
-    """The spread of at least one value."""
-    values = list(values)
-    return Spread(statistics.median(values), min(values), max(values))
-
-
-def synchronize(device: str) -> None:
-    """Waits for a GPU; a CPU is never behind."""
-    if device != "cpu":
-        torch.cuda.synchronize(device)
+# Processor time leaves out what other work takes; it sums up threads and knows no GPU.
+CLOCKS: dict[str, Clock] = {"wall": timer, "cpu": _processor_time}
 
 
 def time_rounds(
-    steps: Mapping[str, Step],
-    rounds: int,
-    device: str,
-    clock: Callable[[], float] = time.perf_counter,
-    warm_up: int = 1,
-) -> dict[str, list[float]]:
+    steps: Mapping[str, Callable[[], None]], rounds: int, clock: Clock = timer, warm_up: int = 1
+) -> dict[str, Measurement]:
     """Seconds of each step in each round; a round runs every step once, one after the other.
 
-    Interleaved, a machine that other work slows down slows all steps alike, and the ratios within
-    a round stay what they are.
+    Interleaved, a machine that other work slows down slows all steps alike, and the ratios of
+    their medians stay what they are.
 
     Args:
         steps: the steps by name.
         rounds: number of measured rounds.
-        device: where the steps run.
-        clock: returns seconds; see CLOCKS.
+        clock: returns seconds, once a GPU is done; see CLOCKS.
         warm_up: rounds before them that are not measured.
     """
     seconds: dict[str, list[float]] = {name: [] for name in steps}
     for index in range(-warm_up, rounds):
         for name, step in steps.items():
-            synchronize(device)
             start = clock()
             step()
-            synchronize(device)
+            elapsed = clock() - start
             if index >= 0:
-                seconds[name].append(clock() - start)
-    return seconds
+                seconds[name].append(elapsed)
+    return {
+        name: Measurement(number_per_run=1, raw_times=times, task_spec=TaskSpec(name, setup=""))
+        for name, times in seconds.items()
+    }
+
+
+def spread(measured: Measurement) -> dict[str, float]:
+    """Median, smallest and largest of the rounds, in seconds."""
+    return {"median": measured.median, "min": min(measured.times), "max": max(measured.times)}
 
 
 def peak_memory(variant: str, pair: Pair, device: str, threads: int, steps: int = 2) -> float:
@@ -102,7 +94,6 @@ def _peak_memory_here(variant: str, pair: Pair, device: str, threads: int, steps
     step = build_step(variant, pair, device)
     for _ in range(steps):
         step()
-    synchronize(device)
     if device != "cpu":
         return torch.cuda.max_memory_allocated(device) / _MIB
     return _peak_resident() - baseline

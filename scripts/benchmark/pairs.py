@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import functools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -142,50 +143,38 @@ _GFL: dict[str, tuple[Any, ...]] = {
     "adl": ("DISTILL.METHODS", ("ADL",)),
 }
 
+# The sizes of a step, for digits and for small images of everyday objects.
+_digits = functools.partial(
+    Pair, image_size=(96, 96), batch_size=16, box_size=(24, 52), boxes_per_image=3
+)
+_objects = functools.partial(
+    Pair, image_size=(256, 256), batch_size=2, box_size=(32, 128), boxes_per_image=7
+)
+
 PAIRS = {
-    "digits": Pair(f"{_TADF_CONFIGS}/digits_faster_rcnn.yaml", (96, 96), 16, (24, 52), 3, _TADF),
-    "r50": Pair(
-        f"{_TADF_CONFIGS}/coco_faster_rcnn_R_50_FPN_1x.yaml", (256, 256), 2, (32, 128), 7, _TADF
+    "digits": _digits(f"{_TADF_CONFIGS}/digits_faster_rcnn.yaml", distilled=_TADF),
+    "r50": _objects(f"{_TADF_CONFIGS}/coco_faster_rcnn_R_50_FPN_1x.yaml", distilled=_TADF),
+    "retinanet": _objects(
+        "projects/ADL/configs/coco_retinanet_R_50.yaml", distilled=_RETINANET, reference=UNDISTILLED
     ),
-    "retinanet": Pair(
-        "projects/ADL/configs/coco_retinanet_R_50.yaml",
-        (256, 256),
-        2,
-        (32, 128),
-        7,
-        _RETINANET,
-        reference=UNDISTILLED,
+    "gfl": _objects(
+        "projects/BCKD/configs/coco_gfl_R_50.yaml", distilled=_GFL, reference=UNDISTILLED
     ),
-    "gfl": Pair(
-        "projects/BCKD/configs/coco_gfl_R_50.yaml",
-        (256, 256),
-        2,
-        (32, 128),
-        7,
-        _GFL,
-        reference=UNDISTILLED,
+    "digits_idadet": _digits(
+        f"{_IDADET_CONFIGS}/digits_faster_rcnn_bir18.yaml", distilled=_IDADET, reference="hint"
     ),
-    "digits_idadet": Pair(
-        f"{_IDADET_CONFIGS}/digits_faster_rcnn_bir18.yaml",
-        (96, 96),
-        16,
-        (24, 52),
-        3,
-        _IDADET,
-        reference="hint",
-    ),
-    # The size of images and the number of regions for which the paper's setting asks.
+    # The size of images and the number of proposals for which the paper's setting asks.
     "idadet": Pair(
         f"{_IDADET_CONFIGS}/voc_faster_rcnn_bir18.yaml",
-        (600, 1000),
-        2,
-        (60, 400),
-        5,
-        _IDADET,
+        image_size=(600, 1000),
+        batch_size=2,
+        box_size=(60, 400),
+        boxes_per_image=5,
+        distilled=_IDADET,
         reference="hint",
         rounds=3,
         memory=False,
-        # All 600 regions, which the recipe's filters would thin out.
+        # All 600 proposals, which the recipe's filters would thin out.
         overrides=_UNFILTERED,
     ),
 }

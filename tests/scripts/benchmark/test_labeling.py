@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import benchmark
 import pytest
+from benchmark import command
 
 
 def test_both_are_timed_and_the_ratio_is_printed_and_written(
@@ -16,13 +16,13 @@ def test_both_are_timed_and_the_ratio_is_printed_and_written(
     file = tmp_path / "bench.json"
     options = ["--pair", "labeling", "--device", "cpu", "--threads", "1", "--rounds", "1"]
     options += ["--image-size", "48x64", "--batch-size", "3", "--json", str(file)]
-    benchmark.main(benchmark.parser().parse_args(options))
+    command.main(command.parser().parse_args(options))
     (result,) = json.loads(file.read_text())["pairs"]
     assert (result["image_size"], result["batch_size"], result["rounds"]) == ([48, 64], 3, 1)
-    speed = {name: spread["median"] for name, spread in result["images_per_second"].items()}
+    speed = result["images_per_second"]
     assert speed.keys() == {"generate", "inference_on_dataset"}
     ratio = speed["generate"] / speed["inference_on_dataset"]
-    assert result["ratio"]["median"] == pytest.approx(ratio)
+    assert result["ratio"] == pytest.approx(ratio)
     printed = capsys.readouterr()
     assert "labeling: 64 images of 48x64 pixels in batches of 3" in printed.out
     assert f"{ratio:.3f}" in printed.out and "img/s" not in printed.err
@@ -33,6 +33,6 @@ def test_another_folder_is_named_with_a_sentence(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(SystemExit) as left:
-        benchmark.main(benchmark.parser().parse_args(["--pair", "labeling"]))
+        command.main(command.parser().parse_args(["--pair", "labeling"]))
     assert left.value.code == 2
     assert "there is no file configs/digits" in capsys.readouterr().err

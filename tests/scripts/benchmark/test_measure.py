@@ -8,21 +8,22 @@ from pathlib import Path
 
 import pytest
 import torch
-from benchmark import PAIRS, build_step, peak_memory, summarize, time_rounds
+from benchmark import PAIRS, build_step, peak_memory, spread, time_rounds
+from torch.utils.benchmark import Measurement, TaskSpec
 
 
 def test_a_round_runs_every_step_once_and_warm_up_is_not_measured() -> None:
     ran: list[str] = []
     steps = {name: lambda name=name: ran.append(name) for name in "abc"}
     ticks = itertools.count()
-    seconds = time_rounds(steps, rounds=3, device="cpu", clock=lambda: next(ticks), warm_up=2)
+    measured = time_rounds(steps, rounds=3, clock=lambda: next(ticks), warm_up=2)
     assert "".join(ran) == "abc" * 5
-    assert seconds == {name: [1, 1, 1] for name in "abc"}
+    assert {name: x.times for name, x in measured.items()} == {name: [1, 1, 1] for name in "abc"}
 
 
 def test_a_spread_is_median_and_extremes() -> None:
-    spread = summarize(x for x in (3.0, 1.0, 7.0, 2.0))
-    assert dataclasses.astuple(spread) == (2.5, 1.0, 7.0)
+    measured = Measurement(1, [3.0, 1.0, 7.0, 2.0], TaskSpec("step", setup=""))
+    assert spread(measured) == {"median": 2.5, "min": 1.0, "max": 7.0}
 
 
 def test_peak_memory_holds_at_least_the_weights(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -137,7 +137,7 @@ def test_a_step_counts_the_regions_of_both_detectors() -> None:
     ("name", "variant", "own"),
     [
         ("digits", "distilled", {"teacher ROI pooling", "teacher box head"}),
-        ("digits_idadet", "idadet", {"teacher proposals", "selection of regions"}),
+        ("digits_idadet", "idadet", {"teacher proposals", "selection of proposals"}),
     ],
 )
 def test_the_breakdown_names_its_parts_and_leaves_nothing_behind(
@@ -146,7 +146,7 @@ def test_the_breakdown_names_its_parts_and_leaves_nothing_behind(
     select = ProposalSelector.select
     step = build(name, variant)
     hooks = hooks_of(step)
-    parts = break_down(step, rounds=1, device="cpu")
+    parts = break_down(step, rounds=1)
     assert set(parts) == own | {
         "student forward",
         "teacher backbone",
@@ -162,7 +162,7 @@ def test_the_breakdown_names_its_parts_and_leaves_nothing_behind(
 
 def test_the_breakdown_counts_nothing_twice() -> None:
     ticks = itertools.count()
-    parts = break_down(build("digits_idadet", "idadet"), 1, "cpu", clock=lambda: next(ticks))
+    parts = break_down(build("digits_idadet", "idadet"), 1, clock=lambda: next(ticks))
     # A part takes one tick from each reading of the clock to the next, in one of the two steps.
     assert sum(parts.values()) == next(ticks) / 4
 
