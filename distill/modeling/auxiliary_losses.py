@@ -1,16 +1,21 @@
-"""Losses that layers have of their own, such as a quantizer's reconstruction term.
-
-A layer offers them by a method ``auxiliary_losses() -> dict[str, Tensor]``; losses of the same
-name are summed over the layers of a detector.
-"""
+"""Losses that layers have of their own, such as a quantizer's reconstruction term."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import Any
 
 from torch import Tensor, nn
 
-__all__ = ["add_auxiliary_losses"]
+__all__ = ["AuxiliaryLosses", "add_auxiliary_losses"]
+
+
+class AuxiliaryLosses(ABC):
+    """A layer with losses of its own; a base class beside torch's Module."""
+
+    @abstractmethod
+    def auxiliary_losses(self) -> dict[str, Tensor]:
+        """Scalars by name; those of the same name are summed over the layers of a detector."""
 
 
 def add_auxiliary_losses(detector: nn.Module) -> None:
@@ -21,7 +26,7 @@ def add_auxiliary_losses(detector: nn.Module) -> None:
     Args:
         detector: returns a dict of losses in training mode.
     """
-    offered = any(hasattr(module, "auxiliary_losses") for module in detector.modules())
+    offered = any(isinstance(module, AuxiliaryLosses) for module in detector.modules())
     if offered and _add_losses not in detector._forward_hooks.values():
         detector.register_forward_hook(_add_losses)
 
@@ -32,7 +37,7 @@ def _add_losses(detector: nn.Module, inputs: Any, losses: Any) -> dict[str, Tens
     sums: dict[str, Tensor] = {}
     # The layers are looked up anew, so that a copy of the detector reads its own.
     for module in detector.modules():
-        own = module.auxiliary_losses() if hasattr(module, "auxiliary_losses") else {}
-        for name, loss in own.items():
-            sums[name] = sums[name] + loss if name in sums else loss
+        if isinstance(module, AuxiliaryLosses):
+            for name, loss in module.auxiliary_losses().items():
+                sums[name] = sums[name] + loss if name in sums else loss
     return {**losses, **sums} if sums else None

@@ -19,7 +19,13 @@ from torch.nn import functional as F
 
 from distill.utils.config_keys import defines_keys
 
-__all__ = ["SlimStem", "add_slim_config", "build_slim_backbone", "build_slim_fpn_backbone"]
+__all__ = [
+    "SlimStem",
+    "add_slim_config",
+    "build_slim_backbone",
+    "build_slim_fpn_backbone",
+    "slim_channels",
+]
 
 # The residual branches start small, which steadies short schedules with a high learning rate.
 _RESIDUAL_GAMMA = 0.2
@@ -118,14 +124,26 @@ def build_slim_fpn_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> FPN:
     )
 
 
-def _build_resnet(cfg: CfgNode, input_shape: ShapeSpec, out_features: list[str]) -> ResNet:
-    slim = cfg.MODEL.SLIM
-    channels = (slim.STEM_CHANNELS, *slim.STAGE_CHANNELS)
+def slim_channels(slim: CfgNode) -> tuple[int, ...]:
+    """The channels of the stem and of each stage.
+
+    Args:
+        slim: ``MODEL.SLIM``.
+
+    Raises:
+        ValueError: not every stage has a block.
+    """
     if len(slim.BLOCKS) != len(slim.STAGE_CHANNELS) or min(slim.BLOCKS, default=0) < 1:
         raise ValueError(
             f"MODEL.SLIM.BLOCKS {tuple(slim.BLOCKS)} must give at least one block for each entry "
             f"of MODEL.SLIM.STAGE_CHANNELS {tuple(slim.STAGE_CHANNELS)}."
         )
+    return (slim.STEM_CHANNELS, *slim.STAGE_CHANNELS)
+
+
+def _build_resnet(cfg: CfgNode, input_shape: ShapeSpec, out_features: list[str]) -> ResNet:
+    slim = cfg.MODEL.SLIM
+    channels = slim_channels(slim)
     # Detectron2's BasicBlock has no shortcut convolution, and so cannot stride, at equal channels.
     if any(before == after for before, after in itertools.pairwise(channels)):
         raise ValueError(

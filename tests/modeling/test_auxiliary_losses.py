@@ -9,10 +9,10 @@ import torch
 from helpers.tiny import batch, build, equal, rcnn_cfg, step
 from torch import Tensor, nn
 
-from distill.modeling.auxiliary_losses import add_auxiliary_losses
+from distill.modeling.auxiliary_losses import AuxiliaryLosses, add_auxiliary_losses
 
 
-class Layer(nn.Module):
+class Layer(nn.Module, AuxiliaryLosses):
     """Offers the squared norm of its parameter, and where asked a second loss."""
 
     def __init__(self, value: float, second: bool = False) -> None:

@@ -9,7 +9,7 @@ from detectron2.modeling import build_backbone
 from detectron2.modeling.backbone.resnet import BasicBlock
 from torch import nn
 
-from distill.modeling import add_slim_config
+from distill.modeling.slim import add_slim_config
 
 
 @pytest.fixture

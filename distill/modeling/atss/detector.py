@@ -90,12 +90,6 @@ class ATSS(AdaptiveDetector):
         The focal loss and the centerness' are divided by the number of positives, the GIoU loss
         by the sum of its weights, the positives' centerness; both are means over all devices and
         at least 1 (the authors' code has no such floor for the latter).
-
-        Args:
-            anchors: of each level, R in all.
-            predictions: of the head.
-            labels: (N, R), K for the background, -1 for what is neither.
-            boxes: (N, R, 4) the objects' corners, or the anchors' own.
         """
         logits, deltas, centerness = (
             torch.cat(x, dim=1).float() for x in self.by_anchor(predictions)

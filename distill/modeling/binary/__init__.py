@@ -1,7 +1,7 @@
 """1-bit networks: binarization, layers, backbones, necks and heads."""
 
-from distill.modeling.binary.activations import LearnableBias, PReLU, RPReLU, RSign
-from distill.modeling.binary.block import BinaryBlock, BinaryConvPReLU
+from distill.modeling.binary.activations import LearnableBias, PReLU, RPReLU
+from distill.modeling.binary.block import BinaryBlock, BinaryConvPReLU, conv_and_norm
 from distill.modeling.binary.config import add_binary_config
 from distill.modeling.binary.fpn import BinaryFPN
 from distill.modeling.binary.functional import binarize_activation, binarize_weight
@@ -20,8 +20,8 @@ __all__ = [
     "LearnableBias",
     "PReLU",
     "RPReLU",
-    "RSign",
     "add_binary_config",
     "binarize_activation",
     "binarize_weight",
+    "conv_and_norm",
 ]

@@ -1,13 +1,13 @@
-"""Activations of 1-bit networks: ReActNet's shifted sign and PReLU (arXiv 2003.03488)."""
+"""Activations of 1-bit networks: ReActNet's shifts and PReLU (arXiv 2003.03488)."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
 
-from distill.modeling.binary.functional import binarize_activation, prelu
+from distill.modeling.binary.functional import prelu
 
-__all__ = ["LearnableBias", "PReLU", "RPReLU", "RSign"]
+__all__ = ["LearnableBias", "PReLU", "RPReLU"]
 
 
 class LearnableBias(nn.Module):
@@ -25,14 +25,6 @@ class LearnableBias(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Shifts (N, C, H, W), whose type stays (under autocast too)."""
         return x + self.bias.to(x.dtype)[:, None, None]
-
-
-class RSign(LearnableBias):
-    """ReActNet's sign(x + b) with one learnable b per channel, which begins at 0."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Maps (N, C, H, W) to -1 and +1."""
-        return binarize_activation(super().forward(x))
 
 
 class PReLU(nn.PReLU):

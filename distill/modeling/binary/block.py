@@ -6,15 +6,18 @@ ReActNet's (arXiv 2003.03488), their use in detectors IDa-Det's (arXiv 2210.0347
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 from detectron2.layers import CNNBlockBase
 from fvcore.nn import weight_init
 from torch import Tensor, nn
 
 from distill.modeling.binary.activations import LearnableBias, PReLU, RPReLU
-from distill.modeling.binary.layers import BinarySettings
+from distill.modeling.binary.layers import BinaryConv2d, BinarySettings
 from distill.modeling.norm import build_norm
 
-__all__ = ["BinaryBlock", "BinaryConvPReLU"]
+__all__ = ["BinaryBlock", "BinaryConvPReLU", "conv_and_norm"]
 
 
 class BinaryBlock(CNNBlockBase):
@@ -48,18 +51,15 @@ class BinaryBlock(CNNBlockBase):
         """
         super().__init__(in_channels, out_channels, stride)
         self.shift = LearnableBias(in_channels)
-        self.conv = settings.conv(
+        self.conv, self.norm = conv_and_norm(
             in_channels,
             out_channels,
-            3,
+            norm,
+            settings,
             stride=stride,
             padding=dilation if padding is None else padding,
             dilation=dilation,
-            bias=not norm,
         )
-        weight_init.c2_msra_fill(self.conv)
-        self.conv.reset_scale()
-        self.norm = build_norm(norm, out_channels) or nn.Identity()
         self.shortcut = _shortcut(in_channels, out_channels, stride, norm)
         self.activation = RPReLU(out_channels)
 
@@ -84,15 +84,39 @@ class BinaryConvPReLU(nn.Module):
             settings: of the convolution.
         """
         super().__init__()
-        self.conv = settings.conv(in_channels, out_channels, 3, padding=1, bias=not norm)
-        weight_init.c2_xavier_fill(self.conv)
-        self.conv.reset_scale()
-        self.norm = build_norm(norm, out_channels) or nn.Identity()
+        self.conv, self.norm = conv_and_norm(
+            in_channels, out_channels, norm, settings, fill=weight_init.c2_xavier_fill, padding=1
+        )
         self.prelu = PReLU(out_channels)
 
     def forward(self, x: Tensor) -> Tensor:
         """Maps (N, Cin, H, W) to (N, Cout, H, W)."""
         return self.prelu(self.norm(self.conv(x)))
+
+
+def conv_and_norm(
+    in_channels: int,
+    out_channels: int,
+    norm: str,
+    settings: BinarySettings,
+    *,
+    fill: Callable[[nn.Module], None] = weight_init.c2_msra_fill,
+    **shape: Any,
+) -> tuple[BinaryConv2d, nn.Module]:
+    """A 1-bit 3x3 convolution and its normalization.
+
+    Args:
+        in_channels: of the input.
+        out_channels: of the output.
+        norm: normalization, see ``build_norm``; "" gives the convolution a bias instead.
+        settings: of the convolution.
+        fill: initializes its weights.
+        shape: its ``stride``, ``padding`` and ``dilation``.
+    """
+    conv = settings.conv(in_channels, out_channels, 3, bias=not norm, **shape)
+    fill(conv)
+    conv.reset_scale()
+    return conv, build_norm(norm, out_channels) or nn.Identity()
 
 
 def _shortcut(in_channels: int, out_channels: int, stride: int, norm: str) -> nn.Module:

@@ -14,6 +14,7 @@ from detectron2.config import CfgNode
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from distill.modeling.auxiliary_losses import AuxiliaryLosses
 from distill.modeling.binary.functional import (
     binarize_activation,
     binarize_weight,
@@ -71,7 +72,7 @@ class BinarySettings:
         )
 
 
-class BinaryConv2d(nn.Conv2d):
+class BinaryConv2d(nn.Conv2d, AuxiliaryLosses):
     """A convolution of 1-bit activations, which it binarizes itself, with 1-bit weights.
 
     Padded cells are +1: zero padding before the sign, whose value at 0 is +1. With real

@@ -20,6 +20,7 @@ from distill.modeling.binary.block import BinaryBlock
 from distill.modeling.binary.fpn import BinaryFPN
 from distill.modeling.binary.layers import BinarySettings
 from distill.modeling.norm import build_norm
+from distill.modeling.slim import slim_channels
 
 __all__ = [
     "BinaryStem",
@@ -134,15 +135,11 @@ def build_binary_slim_fpn_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> Bina
         ValueError: the keys of ``MODEL.SLIM`` contradict each other.
     """
     slim = cfg.MODEL.SLIM
-    if len(slim.BLOCKS) != len(slim.STAGE_CHANNELS) or min(slim.BLOCKS, default=0) < 1:
-        raise ValueError(
-            f"MODEL.SLIM.BLOCKS {tuple(slim.BLOCKS)} must give at least one block for each entry "
-            f"of MODEL.SLIM.STAGE_CHANNELS {tuple(slim.STAGE_CHANNELS)}."
-        )
+    channels = slim_channels(slim)
     stem = BinaryStem(
         input_shape.channels, slim.STEM_CHANNELS, cfg.MODEL.BINARY.NORM, kernel_size=3, pool=False
     )
-    stages = _make_stages(cfg, (slim.STEM_CHANNELS, *slim.STAGE_CHANNELS), slim.BLOCKS, 2)
+    stages = _make_stages(cfg, channels, slim.BLOCKS, 2)
     bottom_up = ResNet(
         stem,
         stages,

@@ -108,7 +108,7 @@ class BaseDenseDetector(DenseDetector, ABC):
             anchors: of each level, R in all.
             predictions: of the head.
             labels: (N, R), see :meth:`label_anchors`; -1 where neither object nor background.
-            boxes: (N, R, 4), likewise.
+            boxes: (N, R, 4) the objects' corners, or the anchors' own.
         """
 
     @abstractmethod

@@ -149,12 +149,6 @@ class GFL(AdaptiveDetector):
         sum of these weights, the mean over the four sides being that of the distributions; the
         quality focal loss is divided by the number of positives. Both divisors are means over all
         devices and at least 1.
-
-        Args:
-            anchors: of each level, R in all.
-            predictions: of the head.
-            labels: (N, R), K for the background, -1 for what is neither.
-            boxes: (N, R, 4) the objects' corners, or the anchors' own.
         """
         by_level, deltas = self.by_anchor(predictions)
         logits = torch.cat(by_level, dim=1).float()

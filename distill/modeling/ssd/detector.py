@@ -130,14 +130,7 @@ class SSD(BaseDenseDetector):
         labels: Tensor,
         boxes: Tensor,
     ) -> dict[str, Tensor]:
-        """Computes the losses `loss_cls` and `loss_box_reg`, see :func:`multibox_loss`.
-
-        Args:
-            anchors: of each level, R in all.
-            predictions: of the head.
-            labels: (N, R), K for the background, -1 for what is neither.
-            boxes: (N, R, 4) the objects' corners, or the anchors' own.
-        """
+        """Computes the losses `loss_cls` and `loss_box_reg`, see :func:`multibox_loss`."""
         logits, deltas = (torch.cat(x, dim=1) for x in self.by_anchor(predictions))
         target = box_deltas(Boxes.cat(anchors).tensor, boxes, self.box2box_transform.weights)
         loss_cls, loss_box_reg = multibox_loss(

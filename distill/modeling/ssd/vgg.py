@@ -19,7 +19,13 @@ from fvcore.nn import weight_init
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from distill.modeling.binary import BinaryBlock, BinarySettings, LearnableBias, RPReLU
+from distill.modeling.binary import (
+    BinaryBlock,
+    BinarySettings,
+    LearnableBias,
+    RPReLU,
+    conv_and_norm,
+)
 from distill.modeling.norm import build_norm
 
 __all__ = ["L2Norm", "SSDBackbone", "build_ssd_bivgg_backbone", "build_ssd_vgg_backbone"]
@@ -142,13 +148,10 @@ class _BinaryLayers:
         return block, following
 
     def dilated(self, in_channels: int, out_channels: int, dilation: int) -> nn.Module:
-        conv = self.settings.conv(
-            in_channels, out_channels, 3, padding=dilation, dilation=dilation, bias=not self.norm
+        layers = conv_and_norm(
+            in_channels, out_channels, self.norm, self.settings, padding=dilation, dilation=dilation
         )
-        weight_init.c2_msra_fill(conv)
-        conv.reset_scale()
-        norm = build_norm(self.norm, out_channels) or nn.Identity()
-        return nn.Sequential(LearnableBias(in_channels), conv, norm, RPReLU(out_channels))
+        return nn.Sequential(LearnableBias(in_channels), *layers, RPReLU(out_channels))
 
 
 @BACKBONE_REGISTRY.register()

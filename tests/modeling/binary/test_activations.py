@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import torch
 
-from distill.modeling.binary import RPReLU, RSign
+from distill.modeling.binary import LearnableBias, RPReLU, binarize_activation
 
 
 def test_the_shifted_sign_moves_its_threshold_per_channel() -> None:
-    layer = RSign(2)
+    layer = LearnableBias(2)
     x = torch.tensor([-0.5, 0.5]).reshape(1, 2, 1, 1)
-    assert layer(x).flatten().tolist() == [-1.0, 1.0]
+    assert binarize_activation(layer(x)).flatten().tolist() == [-1.0, 1.0]
     layer.bias.data.copy_(torch.tensor([0.75, -0.75]))
-    output = layer(x)
+    output = binarize_activation(layer(x))
     assert output.flatten().tolist() == [1.0, -1.0]
     output.sum().backward()
     assert layer.bias.grad.tolist() == [1.5, 1.5]
