@@ -3,6 +3,10 @@
 Source: semi-supervised adaptive distillation (ADL, SAD), arXiv 1901.00366. The "code" form, its
 constants, and that the weight is not detached and that ignored locations stay in the normalizer
 are from the authors' code; the "paper" form is from a second-hand account.
+
+Letters: R locations, K classes; s and t the student's and the teacher's logits, p and q their
+sigmoids; BCE = softplus(s) - q s the cross-entropy of both, H = BCE at s = t the teacher's entropy,
+KL = BCE - H their divergence; u = KL + beta H the exponent, w = (1 - exp(-u))^gamma the weight.
 """
 
 from __future__ import annotations
@@ -20,7 +24,7 @@ __all__ = ["adaptive_distillation", "adaptive_distillation_sums"]
 
 # What the weighted term of each form is multiplied by.
 _SCALES = {"code": 0.5, "paper": 1.0}
-# Keeps the quotient finite where the weight, another factor, is 0.
+# Keeps the quotient finite where u, and with it the weight, another factor, is 0.
 _MIN_BASE = 1e-30
 # Keeps the logarithm finite, for an exponent of 0.
 _MIN_PROBABILITY = torch.finfo(torch.float32).tiny
@@ -100,7 +104,11 @@ def adaptive_distillation_sums(
 
 
 class _AdaptiveDistillation(Function):
-    """Value and gradient in one pass, as autograd would keep a dozen tensors of (R, K)."""
+    """Value and gradient in one pass.
+
+    Autograd would keep a dozen tensors of (R, K); this keeps the gradient alone, which is worked
+    out beside the value, part of the rows by part, and only scaled in the backward pass.
+    """
 
     @staticmethod
     def forward(
@@ -123,14 +131,16 @@ class _AdaptiveDistillation(Function):
             s, t = student[rows].float(), teacher[rows].float()
             q = t.sigmoid()
             term, exponent = _term_and_exponent(s, t, q, beta, form)
+            # 1 - exp(-u), exact for small u too.
             base = torch.neg(exponent).expm1_().neg_()
             weight = base.pow(gamma)
             values[rows] = (weight * term).sum(1)
             if gradient is not None:
                 slope = s.sigmoid().sub_(q)
+                # Zeros where a location is dropped, whatever the logits: NaN times 0 is NaN.
                 part = _gradient(slope, term, base, weight, gamma)
                 gradient[rows] = part.masked_fill_(dropped[rows, None], 0)
-            # A logarithm and an exponential cost less than the power.
+            # q^theta; a logarithm and an exponential cost less than the power.
             powers[rows] = q.clamp_(min=_MIN_PROBABILITY).log_().mul_(theta).exp_().sum(1)
         normalizer = powers.sum()
         ctx.dtype = student.dtype
@@ -148,21 +158,31 @@ class _AdaptiveDistillation(Function):
 def _term_and_exponent(
     s: Tensor, t: Tensor, q: Tensor, beta: float, form: str
 ) -> tuple[Tensor, Tensor]:
-    """What is weighted, BCE or KL, and the exponent KL + beta * H of its weight."""
+    """What is weighted, BCE or KL, and the exponent u of its weight."""
     cross = cross_entropy(s, q)
     if form == "code" and beta == 1:
         # KL + H is BCE itself, so that the entropy need not be computed.
         return cross, cross
     entropy = cross_entropy(t, q)
+    # Not negative but by rounding, which the power of a negative base would turn into NaN.
     divergence = (cross - entropy).clamp_(min=0)
     return (cross if form == "code" else divergence), entropy.mul_(beta).add_(divergence)
 
 
 def _gradient(slope: Tensor, term: Tensor, base: Tensor, weight: Tensor, gamma: float) -> Tensor:
-    """Derivative of weight * term by the logit, where weight = base^gamma; overwrites base.
+    """Derivative of w * term by the student's logit s; overwrites base.
 
-    Both the term and the exponent u change by slope = p - q, and base = 1 - exp(-u), so that it is
-    slope * weight * (1 + gamma * term * (1 - base) / base).
+    Args:
+        slope: (R, K) p - q.
+        term: (R, K) BCE or KL.
+        base: (R, K) 1 - exp(-u).
+        weight: (R, K) w = base^gamma.
+        gamma: its exponent.
     """
+    # The term: softplus'(s) = p, so that BCE' = p - q = slope, and KL' too, as H is constant in s.
+    # The exponent: u' = KL' = slope as well, beta H being constant.
+    # The weight: base' = exp(-u) u' = (1 - base) slope, so that
+    #     w' = gamma base^(gamma - 1) base' = gamma (w / base) (1 - base) slope.
+    # The product: (w term)' = w term' + w' term = slope w (1 + gamma term (1 - base) / base).
     factor = torch.rsub(base, 1).mul_(term).mul_(gamma).div_(base.clamp_(min=_MIN_BASE))
     return factor.add_(1).mul_(weight).mul_(slope)

@@ -2,6 +2,9 @@
 
 Source: bridging cross-task protocol inconsistency (BCKD), arXiv 2308.14286; that the weight is not
 detached is from the authors' code.
+
+Letters: R locations, K classes; s the student's logits, p their sigmoids, q the sigmoids of the
+teacher's; BCE = softplus(s) - q s their cross-entropy, |p - q| the gap, e its exponent.
 """
 
 from __future__ import annotations
@@ -108,7 +111,11 @@ def cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
 
 
 class _BinaryConsistency(Function):
-    """Value and gradient in one pass, as autograd would keep half a dozen tensors of (R, K)."""
+    """Value and gradient in one pass.
+
+    Autograd would keep half a dozen tensors of (R, K); this keeps the gradient alone, which is
+    worked out beside the value, part of the rows by part, and only scaled in the backward pass.
+    """
 
     @staticmethod
     def forward(
@@ -129,6 +136,7 @@ class _BinaryConsistency(Function):
             weighted = gap * cross if exponent == 1 else gap.pow(exponent).mul_(cross)
             values[rows] = weighted.sum(1)
             if gradient is not None:
+                # Zeros where a location is dropped, whatever the logits: NaN times 0 is NaN.
                 part = _gradient(p, slope, gap, cross, exponent)
                 gradient[rows] = part.masked_fill_(dropped[rows, None], 0)
         ctx.dtype = student.dtype
@@ -144,10 +152,20 @@ class _BinaryConsistency(Function):
 
 
 def _gradient(p: Tensor, slope: Tensor, gap: Tensor, cross: Tensor, exponent: float) -> Tensor:
-    """Derivative of gap^e * cross by the logit, where gap = |slope| and slope = p - q.
+    """Derivative of gap^e * BCE by the student's logit s; overwrites slope and gap.
 
-    Overwrites these two. It is sign(slope) * gap^(e - 1) * (e * p * (1 - p) * cross + slope^2).
+    Args:
+        p: (R, K) the student's probabilities.
+        slope: (R, K) p - q.
+        gap: (R, K) |p - q|.
+        cross: (R, K) BCE.
+        exponent: e.
     """
+    # The cross-entropy: softplus'(s) = p, so that BCE' = p - q = slope = sign gap.
+    # The gap: p' = p (1 - p), so that gap' = sign p (1 - p), with sign the slope's.
+    # The product: (gap^e BCE)' = e gap^(e - 1) gap' BCE + gap^e BCE'
+    #     = sign gap^(e - 1) (e p (1 - p) BCE + gap^2).
+    # At gap = 0 is a kink (e = 1), or the derivative is infinite (e < 1): the sign makes it 0.
     variance = torch.addcmul(p, p, p, value=-1)
     inner = slope.square().addcmul_(variance, cross, value=exponent)
     if exponent != 1:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from distill.ops.boxes import aligned_overlap
+
 __all__ = ["anchor_overlap_masks", "box_union_mask"]
 
 # Overlaps that are held at once; further boxes are taken in turns.
@@ -64,29 +66,20 @@ def anchor_overlap_masks(
     Returns:
         (N, 1, H, W) float32 masks of zeros and ones, by level.
     """
-    number, total = len(boxes), max(len(x) for x in anchors)
+    number, total = len(boxes), sum(len(x) for x in anchors)
     masks = [boxes.new_zeros((number, len(x)), dtype=torch.bool) for x in anchors]
     chunk = max(1, _MAX_ELEMENTS // max(1, number * total))
     for part, used in zip(boxes.split(chunk, 1), valid.split(chunk, 1), strict=True):
         if not part.shape[1]:
             continue
-        best = torch.stack([_iou(part, x).amax(-1) for x in anchors]).amax(0)
+        overlaps = [aligned_overlap(part[:, :, None], x, "iou") for x in anchors]
+        best = torch.stack([x.amax(-1) for x in overlaps]).amax(0)
         # A box that no anchor meets has no cells; a threshold above 1 admits none.
         least = torch.where(used & (best > 0), ratio * best, 2.0)[..., None]
         masks = [
-            mask | (_iou(part, x) > least).any(1) for mask, x in zip(masks, anchors, strict=True)
+            mask | (overlap > least).any(1) for mask, overlap in zip(masks, overlaps, strict=True)
         ]
     return [
         mask.view(number, *size, -1).any(-1).float()[:, None]
         for mask, size in zip(masks, sizes, strict=True)
     ]
-
-
-def _iou(boxes: Tensor, anchors: Tensor) -> Tensor:
-    """(N, G, R) IoU of (N, G, 4) boxes with (R, 4) anchors."""
-    low = torch.maximum(boxes[:, :, None, :2], anchors[:, :2])
-    high = torch.minimum(boxes[:, :, None, 2:], anchors[:, 2:])
-    shared = (high - low).clamp(min=0).prod(-1)
-    area = (boxes[..., 2:] - boxes[..., :2]).prod(-1)[..., None]
-    union = area + (anchors[:, 2:] - anchors[:, :2]).prod(-1) - shared
-    return shared / union.clamp(min=torch.finfo(union.dtype).tiny)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from distill.ops.boxes import aligned_overlap
 from distill.views.proposals import Proposals
 
 __all__ = ["filter_proposals", "join_proposals", "suppress_overlaps"]
@@ -73,12 +74,8 @@ def suppress_overlaps(boxes: Tensor, valid: Tensor, threshold: float) -> Tensor:
     Returns:
         (N, P) bool, the valid boxes that are kept.
     """
-    low = torch.maximum(boxes[:, :, None, :2], boxes[:, None, :, :2])
-    high = torch.minimum(boxes[:, :, None, 2:], boxes[:, None, :, 2:])
-    shared = (high - low).clamp(min=0).prod(-1)
-    area = (boxes[..., 2:] - boxes[..., :2]).clamp(min=0).prod(-1)
-    overlap = shared > threshold * (area[:, :, None] + area[:, None] - shared)
     # (N, better, worse)
+    overlap = aligned_overlap(boxes[:, :, None], boxes[:, None], "iou") > threshold
     suppresses = (overlap & valid[:, :, None]).triu(diagonal=1).float()
     kept = valid
     for _ in range(min(_ROUNDS, boxes.shape[1])):
