@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
+import torch
+
+from distill.ops.boxes import aligned_overlap
 
 __all__ = ["box_iou", "overlaps", "self_overlaps"]
 
@@ -11,15 +14,13 @@ _PAIRS = 1 << 18
 
 
 def box_iou(boxes: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """IoU of boxes with others, broadcast over the leading axes; 0 where both are empty.
+    """IoU of float64 boxes with others, broadcast over the leading axes; 0 where both are empty.
 
     Args:
         boxes: (..., 4) corners (x0, y0, x1, y1).
         others: (..., 4) corners.
     """
-    inner = _common(boxes, others, 0) * _common(boxes, others, 1)
-    total = _area(boxes) + _area(others) - inner
-    return np.divide(inner, total, out=np.zeros_like(inner), where=total > 0)
+    return aligned_overlap(torch.from_numpy(boxes), torch.from_numpy(others), "iou").numpy()
 
 
 def overlaps(
@@ -62,17 +63,6 @@ def self_overlaps(
     first = np.arange(1, len(boxes) + 1)
     last = np.searchsorted(groups, groups, side="right")
     return _pairs(boxes, boxes, first, last, iou)
-
-
-def _common(boxes: np.ndarray, others: np.ndarray, axis: int) -> np.ndarray:
-    """Length that boxes share with others along x (0) or y (1)."""
-    low = np.maximum(boxes[..., axis], others[..., axis])
-    high = np.minimum(boxes[..., axis + 2], others[..., axis + 2])
-    return np.maximum(high - low, 0)
-
-
-def _area(boxes: np.ndarray) -> np.ndarray:
-    return (boxes[..., 2] - boxes[..., 0]) * (boxes[..., 3] - boxes[..., 1])
 
 
 def _pairs(

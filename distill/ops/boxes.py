@@ -28,14 +28,17 @@ def aligned_overlap(boxes: Tensor, others: Tensor, kind: str = "giou") -> Tensor
         kind: "iou", "giou" or "diou".
 
     Returns:
-        (...) float32; "iou" in [0, 1], the others in [-1, 1] for boxes that are not swapped.
+        (...) float32, or float64 if `boxes` are; "iou" in [0, 1], the others in [-1, 1] for boxes
+        that are not swapped.
 
     Raises:
         ValueError: if the kind is none of the three.
     """
     if kind not in ("iou", "giou", "diou"):
         raise ValueError(f'kind is "{kind}"; it must be "iou", "giou" or "diou"')
-    boxes, others = boxes.float(), others.float()
+    # Files of boxes are compared in float64: a limit decides the same whoever reads them.
+    dtype = torch.float64 if boxes.dtype == torch.float64 else torch.float32
+    boxes, others = boxes.to(dtype), others.to(dtype)
     low, high = boxes.split(2, -1)
     other_low, other_high = others.split(2, -1)
     intersection = _area(torch.minimum(high, other_high) - torch.maximum(low, other_low))

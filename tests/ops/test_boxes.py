@@ -54,10 +54,7 @@ def test_it_is_what_torchvision_computes() -> None:
 def test_the_gradient_is_that_of_finite_differences(kind: str) -> None:
     boxes, others = random_boxes(2, 4).double()
     boxes.requires_grad_()
-    # It is float32 inside, so that the steps have to be wide.
-    assert gradcheck(
-        lambda x: aligned_overlap(x, others, kind), (boxes,), eps=1e-2, atol=1e-3, rtol=1e-2
-    )
+    assert gradcheck(lambda x: aligned_overlap(x, others, kind), (boxes,))
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -80,6 +77,13 @@ def test_half_precision_boxes_are_compared_in_float32() -> None:
         overlap = aligned_overlap(boxes, others)
     assert overlap.dtype == torch.float32
     assert torch.equal(overlap, aligned_overlap(boxes.float(), others.float()))
+
+
+def test_double_precision_boxes_are_compared_in_it() -> None:
+    boxes, others = random_boxes(2, 6).double()
+    overlap = aligned_overlap(boxes, others, "iou")
+    assert overlap.dtype == torch.float64
+    assert torch.allclose(overlap.float(), aligned_overlap(boxes.float(), others.float(), "iou"))
 
 
 def test_without_boxes_there_is_no_overlap() -> None:
