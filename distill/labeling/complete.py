@@ -14,9 +14,8 @@ from distill.data.pseudo.labels import HUMAN, PseudoLabels
 from distill.labeling.aliases import Aliases, class_order, union_classes
 from distill.labeling.overlap import overlaps
 from distill.labeling.pool import TeacherInput, applied_thresholds, class_limits
-from distill.labeling.provenance import skipped, united_teachers
+from distill.labeling.provenance import united_header
 from distill.labeling.same_images import align_images
-from distill.utils.version import VERSION
 
 __all__ = ["Completed", "complete"]
 
@@ -122,20 +121,17 @@ def _per_class(classes: np.ndarray, names: Sequence[str]) -> list[int]:
 def _header(
     labels: PseudoFile, pseudo: TeacherInput, name: str, limits: np.ndarray
 ) -> dict[str, Any]:
-    place = labels.info if labels.info["image_root"] else pseudo.file.info
-    files = [labels, pseudo.file]
     before = labels.info.get("thresholds") or {}
-    return {
-        "description": "Labels, completed with pseudo labels",
-        "format": 1,
-        "library": VERSION,
-        "dataset": place["dataset"],
-        "image_root": place["image_root"],
-        "teachers": united_teachers(files, [name, pseudo.name]),
-        "score_floor": float(min(limits, default=_THRESHOLD)),
-        "thresholds": {**before, **applied_thresholds([pseudo], _THRESHOLD)},
-        "counts": {"images": len(labels.images), "boxes": 0, "skipped": skipped(files)},
-    }
+    place = labels if labels.info["image_root"] else pseudo.file
+    return united_header(
+        "Labels, completed with pseudo labels",
+        [labels, pseudo.file],
+        [name, pseudo.name],
+        place=dataclasses.replace(place, images=labels.images),
+        dataset=place.info["dataset"],
+        score_floor=float(min(limits, default=_THRESHOLD)),
+        thresholds={**before, **applied_thresholds([pseudo], _THRESHOLD)},
+    )
 
 
 def _together(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from collections.abc import Iterable, Iterator, Sequence
@@ -21,6 +20,7 @@ from torch.utils.data import Dataset
 
 from distill.data import check_datasets
 from distill.labeling.sources import common_root
+from distill.utils.files import bytes_digest
 
 __all__ = ["ImageListing", "MappedImages", "printable", "read_image"]
 
@@ -106,7 +106,7 @@ class ImageListing(Sequence):
 
     def digest(self) -> str:
         """SHA-256 of the names and ids."""
-        return hashlib.sha256(self.packed).hexdigest()
+        return bytes_digest(self.packed)
 
 
 class MappedImages(Dataset):

@@ -12,6 +12,7 @@ from typing import Any
 from detectron2.config import CfgNode
 
 from distill.data.pseudo.thresholds import Thresholds
+from distill.data.pseudo.writing import file_header
 from distill.labeling.box_finder import BoxFinder, build_labeling_teacher, read_labeling_config
 from distill.labeling.evaluation_sets import refuse_evaluation_images
 from distill.labeling.images import ImageListing
@@ -102,12 +103,12 @@ class LabelingJob:
             "images_sha256": self.listing.digest(),
             "batch_size": self.batch_size,
             "score_floor": self.score_floor,
-            "thresholds": _plain(self.thresholds),
+            "thresholds": self.thresholds.as_dict() if self.thresholds else {},
             "precision": self.precision,
             "tta": self.tta,
         }
 
-    def info(self) -> dict[str, Any]:
+    def header(self) -> dict[str, Any]:
         """The header of the file, without what is known at the end only."""
         config = self.config_file
         origin = {
@@ -116,17 +117,18 @@ class LabelingJob:
             "weights": Path(self.weights).name,
             "weights_sha256": self.weights_sha256,
         }
-        return {
-            "description": f"Boxes that {self.teacher} found",
-            "dataset": self.listing.dataset,
-            "image_root": self.listing.root,
-            "teachers": {self.teacher: origin},
-            "score_floor": self.score_floor,
-            "thresholds": {self.teacher: _plain(self.thresholds)} if self.thresholds else {},
-            "batch_size": self.batch_size,
-            "precision": self.precision,
-            "tta": self.tta,
-        }
+        thresholds = {self.teacher: self.thresholds.as_dict()} if self.thresholds else {}
+        return file_header(
+            f"Boxes that {self.teacher} found",
+            dataset=self.listing.dataset,
+            image_root=self.listing.root,
+            teachers={self.teacher: origin},
+            score_floor=self.score_floor,
+            thresholds=thresholds,
+            batch_size=self.batch_size,
+            precision=self.precision,
+            tta=self.tta,
+        )
 
     @property
     def waits_for_others(self) -> bool:
@@ -288,12 +290,6 @@ def _config_digest(cfg: CfgNode) -> str:
     cfg.MODEL.DEVICE = cfg.MODEL.WEIGHTS = ""
     parts = [cfg.MODEL.dump(), cfg.INPUT.dump(), cfg.TEST.AUG.dump(), cfg.TEST.DETECTIONS_PER_IMAGE]
     return json_digest(parts)
-
-
-def _plain(thresholds: Thresholds | None) -> dict[str, Any]:
-    if thresholds is None:
-        return {}
-    return {"default": thresholds.default, "classes": thresholds.classes}
 
 
 def _difference(there: Any, here: Any) -> str:

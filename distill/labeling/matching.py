@@ -14,6 +14,7 @@ from pycocotools.cocoeval import COCOeval
 from distill.data.pseudo.file import PseudoFile
 from distill.data.pseudo.labels import PseudoLabels, class_places
 from distill.labeling.same_images import match_images
+from distill.labeling.score_curve import Quality
 
 __all__ = ["Compared", "Matches", "compare", "match_boxes"]
 
@@ -44,14 +45,9 @@ class Compared(Matches):
     labeled: np.ndarray
 
     @property
-    def precision(self) -> float | None:
-        """Share of the boxes that are right; None without boxes."""
-        return self.right.sum().item() / self.counted.sum().item() if self.counted.any() else None
-
-    @property
-    def recall(self) -> float | None:
-        """Share of the objects that are found; None without objects."""
-        return self.right.sum().item() / len(self.objects) if len(self.objects) else None
+    def quality(self) -> Quality:
+        """That of all boxes together."""
+        return Quality(int(self.right.sum()), int(self.counted.sum()), len(self.objects))
 
 
 def compare(pseudo: PseudoFile, truth: PseudoFile, *, iou: float = 0.5) -> Compared:

@@ -15,14 +15,7 @@ from distill.labeling.aliases import Aliases, class_order, union_classes
 from distill.labeling.conflicts import find_conflicts, resolve_conflicts
 from distill.labeling.fusion import Fused, nms, soft_nms, weighted_boxes
 from distill.labeling.pool import TeacherInput, applied_thresholds, in_fixed_order, pool
-from distill.labeling.provenance import (
-    TeacherBits,
-    one_dataset,
-    skipped,
-    teacher_names,
-    united_teachers,
-)
-from distill.utils.version import VERSION
+from distill.labeling.provenance import TeacherBits, one_dataset, teacher_names, united_header
 
 __all__ = ["METHODS", "MergeSettings", "Merged", "merge"]
 
@@ -124,17 +117,15 @@ def _header(
     inputs: Sequence[TeacherInput], base: TeacherInput, settings: MergeSettings
 ) -> dict[str, Any]:
     files = [x.file for x in inputs]
-    return {
-        "description": "Pseudo labels of several teachers, merged",
-        "format": 1,
-        "library": VERSION,
-        "dataset": one_dataset(files),
-        "image_root": base.file.info["image_root"],
-        "teachers": united_teachers(files, [x.name for x in inputs]),
-        "score_floor": settings.score_threshold,
-        "thresholds": applied_thresholds(inputs, settings.score_threshold),
-        "counts": {"images": len(base.file.images), "boxes": 0, "skipped": skipped(files)},
-    }
+    return united_header(
+        "Pseudo labels of several teachers, merged",
+        files,
+        [x.name for x in inputs],
+        place=base.file,
+        dataset=one_dataset(files),
+        score_floor=settings.score_threshold,
+        thresholds=applied_thresholds(inputs, settings.score_threshold),
+    )
 
 
 def _fuse(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -68,14 +68,12 @@ def pool(
     """
     parts, sets = [], []
     for number, (x, place) in enumerate(zip(inputs, places, strict=True)):
-        labels = x.file.labels
-        classes = np.array(place, dtype=np.int64)[labels.classes]
-        believed = classes >= 0
-        believed &= labels.scores > class_limits(x, score_threshold)[labels.classes]
-        columns = (labels.boxes, labels.scores, classes, np.full(len(labels), number))
-        own = PseudoLabels(_image_numbers(base, x)[labels.image], *columns)
-        parts.append(own.select(believed))
-        sets.append(bits.of(x.file)[believed])
+        # Places in the file, for a moment, in place of teachers.
+        labels = replace(x.file.labels, teacher=np.arange(len(x.file.labels)))
+        labels = labels.above(class_limits(x, score_threshold))
+        labels = labels.renumbered(_image_numbers(base, x), np.array(place, dtype=np.int64))
+        sets.append(bits.of(x.file)[labels.teacher])
+        parts.append(replace(labels, teacher=np.full(len(labels), number)))
     together = PseudoLabels.concatenate(parts)
     order = by_class(together)
     return together.select(order), np.concatenate(sets)[order]
@@ -113,8 +111,7 @@ def applied_thresholds(inputs: Sequence[TeacherInput], score_threshold: float) -
     applied: dict[str, Any] = {}
     for x in inputs:
         before = x.file.info.get("thresholds") or {}
-        given = x.thresholds or Thresholds(score_threshold)
-        own = {"default": given.default, "classes": given.classes}
+        own = (x.thresholds or Thresholds(score_threshold)).as_dict()
         for name in teacher_names(x.file):
             applied[name] = own if x.thresholds else before.get(name) or own
     return dict(sorted(applied.items()))

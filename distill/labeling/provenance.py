@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,8 +9,17 @@ import numpy as np
 
 from distill.data.pseudo.file import PseudoFile
 from distill.data.pseudo.labels import HUMAN
+from distill.data.pseudo.writing import file_header
+from distill.utils.files import bytes_digest, json_digest
 
-__all__ = ["TeacherBits", "digest", "one_dataset", "skipped", "teacher_names", "united_teachers"]
+__all__ = [
+    "TeacherBits",
+    "digest",
+    "one_dataset",
+    "teacher_names",
+    "united_header",
+    "united_teachers",
+]
 
 _JOINT = "+"
 _MAX_TEACHERS = 62
@@ -61,6 +68,40 @@ def teacher_names(file: PseudoFile) -> tuple[str, ...]:
     return tuple(sorted(found | set(file.info.get("teachers") or ()))) or (HUMAN,)
 
 
+def united_header(
+    description: str,
+    files: Sequence[PseudoFile],
+    names: Sequence[str],
+    *,
+    place: PseudoFile,
+    dataset: str | None,
+    **rest: Any,
+) -> dict[str, Any]:
+    """The header of a file that is made of several; the number of its boxes is still 0.
+
+    Args:
+        description: what the file holds.
+        files: those that it is made of.
+        names: what to call them in messages.
+        place: the one of them whose images and image_root count.
+        dataset: the registered dataset that the images are of, or None.
+        rest: what else is to be known; plain values.
+
+    Raises:
+        ValueError: one sentence, if different weights go by one name.
+    """
+    # An image that could not be read is missing in all of them.
+    skipped = max((file.info.get("counts") or {}).get("skipped", 0) for file in files)
+    return file_header(
+        description,
+        dataset=dataset,
+        image_root=place.info["image_root"],
+        teachers=united_teachers(files, names),
+        **rest,
+        counts={"images": len(place.images), "boxes": 0, "skipped": skipped},
+    )
+
+
 def united_teachers(files: Sequence[PseudoFile], names: Sequence[str]) -> dict[str, Any]:
     """The header's entry "teachers" for several files.
 
@@ -89,16 +130,9 @@ def one_dataset(files: Sequence[PseudoFile]) -> str | None:
     return named.pop() if len(named) == 1 else None
 
 
-def skipped(files: Sequence[PseudoFile]) -> int:
-    """How many images could not be read."""
-    return max((file.info.get("counts") or {}).get("skipped", 0) for file in files)
-
-
 def digest(file: PseudoFile) -> str:
     """A hash of all that a file holds."""
-    texts = (file.info, file.images, file.class_names, file.teachers)
-    result = hashlib.sha256(json.dumps(texts, sort_keys=True, default=str).encode())
     labels = file.labels
-    for column in (labels.image, labels.boxes, labels.scores, labels.classes, labels.teacher):
-        result.update(np.ascontiguousarray(column).tobytes())
-    return result.hexdigest()
+    columns = (labels.image, labels.boxes, labels.scores, labels.classes, labels.teacher)
+    texts = (file.info, file.images, file.class_names, file.teachers)
+    return json_digest([*texts, *(bytes_digest(column.tobytes()) for column in columns)])

@@ -19,7 +19,6 @@ from distill.labeling.job import LabelingJob
 from distill.labeling.matching import compare
 from distill.labeling.shards import CONFIDENT, ShardIndex
 from distill.labeling.sources import true_labels
-from distill.utils.version import VERSION
 
 __all__ = ["describe_quality", "describe_result", "percent", "write_result"]
 
@@ -35,22 +34,19 @@ def write_result(job: LabelingJob, index: ShardIndex) -> None:
         ValueError: if a shard was changed.
         OSError: if it can't be written.
     """
-    info = job.info()
     images, boxes, confident, skipped = index.counts.tolist()
-    info["counts"] = {"images": images, "boxes": boxes, "skipped": skipped}
-    info["boxes_above_0.5"] = confident
-    info["skipped"] = [
-        {"file_name": printable(job.listing[number][0]), "reason": reason}
-        for number, reason in _numbered(job, index.images(with_skipped=True))
-        if isinstance(reason, str)
-    ]
-    header = {"description": info.pop("description"), "format": 1, "library": VERSION}
+    info = {
+        **job.header(),
+        "counts": {"images": images, "boxes": boxes, "skipped": skipped},
+        "boxes_above_0.5": confident,
+        "skipped": [
+            {"file_name": printable(job.listing[number][0]), "reason": reason}
+            for number, reason in _numbered(job, index.images(with_skipped=True))
+            if isinstance(reason, str)
+        ],
+    }
     write_pseudo_file(
-        job.result,
-        {**header, **info},
-        _images(job, index),
-        job.class_names,
-        _annotations(job, index),
+        job.result, info, _images(job, index), job.class_names, _annotations(job, index)
     )
 
 
@@ -76,11 +72,11 @@ def describe_quality(job: LabelingJob, index: ShardIndex) -> str | None:
     truth = true_labels(name, records)
     if truth is None:
         return None
-    compared = compare(_confident(job, index, len(records)), truth)
+    quality = compare(_confident(job, index, len(records)), truth).quality
     part = f" in the first {len(records)} images" if len(records) < len(job.listing) else ""
     return (
-        f"Boxes above {CONFIDENT}{part}: precision {percent(compared.precision)}, recall "
-        f"{percent(compared.recall)} at IoU 0.5."
+        f"Boxes above {CONFIDENT}{part}: precision {percent(quality.precision)}, recall "
+        f"{percent(quality.recall)} at IoU 0.5."
     )
 
 

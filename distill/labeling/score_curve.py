@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 
 import numpy as np
 
@@ -26,7 +26,7 @@ class Quality:
     right: int
     boxes: int
     objects: int
-    beta: float
+    beta: float = 1.0
 
     @property
     def precision(self) -> float | None:
@@ -47,12 +47,8 @@ class Quality:
 
     def __add__(self, other: Quality) -> Quality:
         """That of the boxes of both together."""
-        return Quality(
-            self.right + other.right,
-            self.boxes + other.boxes,
-            self.objects + other.objects,
-            self.beta,
-        )
+        pairs = zip(astuple(self)[:3], astuple(other)[:3], strict=True)
+        return Quality(*(sum(pair) for pair in pairs), self.beta)
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import numpy as np
 
 from distill.data.pseudo.file import PseudoFile
 from distill.data.pseudo.labels import PseudoLabels
-from distill.utils.version import VERSION
+from distill.data.pseudo.writing import file_header
 
 __all__ = ["draw_images", "labeled_subset", "unlabeled_rest"]
 
@@ -73,13 +73,6 @@ def unlabeled_rest(labels: PseudoFile, drawn: np.ndarray, **header: Any) -> Pseu
 
 
 def _file(file: PseudoFile, description: str, header: dict[str, Any]) -> PseudoFile:
-    info = {
-        "description": description,
-        "format": 1,
-        "library": VERSION,
-        "dataset": file.info["dataset"],
-        "image_root": file.info["image_root"],
-        **header,
-        "counts": {"images": len(file.images), "boxes": len(file.labels)},
-    }
-    return replace(file, info=info)
+    place = {key: file.info[key] for key in ("dataset", "image_root")}
+    counts = {"images": len(file.images), "boxes": len(file.labels)}
+    return replace(file, info=file_header(description, **place, **header, counts=counts))

@@ -115,7 +115,7 @@ def _report(
     used = int((kept.labels.counts(len(file.images)) > 0).sum())
     scores, edges = np.histogram(file.labels.scores, bins=10, range=(0, 1))
     truth = true_labels(name, records)
-    compared = None if truth is None else compare(kept, truth)
+    quality = None if truth is None else compare(kept, truth).quality
     report = {
         "dataset": name,
         "score_threshold": threshold,
@@ -124,18 +124,18 @@ def _report(
         "left_out_images": images - used,
         "boxes": boxes,
         "boxes_per_image": boxes / images,
-        "precision": compared and compared.precision,
-        "recall": compared and compared.recall,
+        "precision": quality and quality.precision,
+        "recall": quality and quality.recall,
         "score_histogram": {"edges": edges.round(1).tolist(), "boxes": scores.tolist()},
     }
     write_json(job.report, report)
-    quality = ""
-    if compared:
-        precision, recall = percent(compared.precision), percent(compared.recall)
-        quality = f" Precision {precision}, recall {recall} at IoU 0.5."
+    shares = ""
+    if quality:
+        precision, recall = percent(quality.precision), percent(quality.recall)
+        shares = f" Precision {precision}, recall {recall} at IoU 0.5."
     ranges = [f"{low:.1f}-{high:.1f}" for low, high in zip(edges, edges[1:], strict=False)]
     _logger.info(
         "%s: %d of %d images have boxes above %g, %d are left out; %.2f boxes an image.%s\n%s",
-        *(name, used, images, threshold, images - used, boxes / images, quality),
+        *(name, used, images, threshold, images - used, boxes / images, shares),
         tabulate(zip(ranges, scores.tolist(), strict=True), headers=["score", "boxes"]),
     )

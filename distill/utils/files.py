@@ -11,6 +11,7 @@ from typing import IO, Any
 
 __all__ = [
     "atomic_write",
+    "bytes_digest",
     "file_digest",
     "first_line",
     "json_digest",
@@ -67,9 +68,14 @@ def file_digest(path: str | Path) -> str:
     return digest.hexdigest()
 
 
+def bytes_digest(content: bytes) -> str:
+    """SHA-256 of bytes, in hexadecimal."""
+    return hashlib.sha256(content).hexdigest()
+
+
 def json_digest(value: Any) -> str:
     """SHA-256 of plain values, in hexadecimal; the order of a dict's keys plays no part."""
-    return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()
+    return bytes_digest(json.dumps(value, sort_keys=True, default=str).encode())
 
 
 def first_line(error: BaseException) -> str:

@@ -125,7 +125,7 @@ def test_boxes_of_unknown_origin_and_damaged_notes_are_refused(folder: Path) -> 
 def test_the_header_tells_where_boxes_come_from(folder: Path) -> None:
     Thresholds(0.4, {"ant": 0.6}).save(folder / "t.json")
     job = plan(folder, thresholds=str(folder / "t.json"))
-    info = job.info()
+    info = job.header()
     (name, origin), *rest = info["teachers"].items()
     assert name == job.teacher == f"teacher-{job.weights_sha256[:8]}" and not rest
     assert (origin["config"], origin["weights"]) == ("teacher.yaml", "teacher.pth")

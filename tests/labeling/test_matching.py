@@ -88,21 +88,21 @@ def test_labels_are_compared_by_the_names_of_classes_and_the_ids_of_images():
     assert compared.right.tolist() == [True, False, False]
     assert compared.labeled.tolist() == [True, False]
     # The cow is no class of the boxes.
-    assert (len(compared.objects), compared.recall) == (1, 1.0)
-    assert compared.precision == pytest.approx(1 / 3)
+    assert (len(compared.objects), compared.quality.recall) == (1, 1.0)
+    assert compared.quality.precision == pytest.approx(1 / 3)
 
 
 def test_a_box_in_a_crowd_counts_neither_way():
     found = _file((0, (2, 2, 6, 6), 0.9, 0), (0, (20, 20, 30, 30), 0.8, 0))
     truth = dataclasses.replace(_file((0, (20, 20, 30, 30), 1, 0)), crowds=_labels((0, _TEN, 1, 0)))
     compared = compare(found, truth)
-    assert (compared.precision, compared.recall) == (1.0, 1.0)
+    assert (compared.quality.precision, compared.quality.recall) == (1.0, 1.0)
 
 
 def test_each_object_is_found_once_by_the_best_score():
     found = _file((0, (0, 0, 10, 9), 0.9, 0), (0, _TEN, 0.8, 0))
     compared = compare(found, _file((0, _TEN, 1, 0)))
-    assert (compared.precision, compared.recall) == (0.5, 1.0)
+    assert (compared.quality.precision, compared.quality.recall) == (0.5, 1.0)
 
 
 def test_without_boxes_or_objects_there_is_no_share():
@@ -113,4 +113,4 @@ def test_without_boxes_or_objects_there_is_no_share():
         (nothing, nothing, (None, None)),
     ):
         compared = compare(found, truth)
-        assert (compared.precision, compared.recall) == shares
+        assert (compared.quality.precision, compared.quality.recall) == shares

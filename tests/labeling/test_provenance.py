@@ -10,8 +10,8 @@ from distill.labeling.provenance import (
     TeacherBits,
     digest,
     one_dataset,
-    skipped,
     teacher_names,
+    united_header,
     united_teachers,
 )
 
@@ -58,7 +58,9 @@ def test_the_dataset_is_that_of_all_who_name_one():
 
 def test_images_that_were_skipped_count_once():
     files = [pseudo_file("A", ["ant"], counts=x) for x in ({"skipped": 2}, {"skipped": 3}, None)]
-    assert skipped(files) == 3
+    header = united_header("x", files, "123", place=files[0], dataset="zoo", score_floor=0.1)
+    assert header["counts"] == {"images": 3, "boxes": 0, "skipped": 3}
+    assert (header["dataset"], header["score_floor"], header["format"]) == ("zoo", 0.1, 1)
 
 
 def test_a_digest_depends_on_everything():

@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -30,6 +31,10 @@ class Thresholds:
         """The thresholds (K,) of K classes."""
         return np.array([self.classes.get(name, self.default) for name in class_names], float)
 
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values, as files have them."""
+        return {"default": self.default, "classes": self.classes}
+
     def save(self, path: str | Path, info: dict[str, object] | None = None) -> None:
         """Writes a JSON file, whole or not at all.
 
@@ -42,8 +47,7 @@ class Thresholds:
         """
         path = Path(path)
         path.parent.mkdir(parents=True, exist_ok=True)
-        content = {"info": info or {}, "default": self.default, "classes": self.classes}
-        write_json(path, content)
+        write_json(path, {"info": info or {}, **self.as_dict()})
 
     @classmethod
     def load(cls, path: str | Path) -> Thresholds:

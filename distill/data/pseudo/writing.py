@@ -12,12 +12,28 @@ from typing import IO, Any
 import numpy as np
 
 from distill.utils.files import atomic_write
+from distill.utils.version import VERSION
 
-__all__ = ["annotations", "write_pseudo_file"]
+__all__ = ["annotations", "file_header", "write_pseudo_file"]
 
 # A hundredth of a pixel: the file is a third of the size.
 _PIXEL_DIGITS = 2
 _SCORE_DIGITS = 5
+
+
+def file_header(
+    description: str, *, dataset: str | None, image_root: str, **rest: Any
+) -> dict[str, Any]:
+    """A header as :func:`write_pseudo_file` takes it.
+
+    Args:
+        description: what the file holds, for whoever opens it.
+        dataset: the registered dataset that the images are of, or None.
+        image_root: the folder that the images' file names start from.
+        rest: what else is to be known; plain values.
+    """
+    first = {"description": description, "format": 1, "library": VERSION}
+    return {**first, "dataset": dataset, "image_root": image_root, **rest}
 
 
 def annotations(
