@@ -24,7 +24,7 @@ from detectron2.modeling import build_model
 from torch import nn
 
 from distill.config import student_config
-from distill.deploy.analysis import count_costs, format_costs
+from distill.deploy import count_costs, format_costs
 from distill.engine import build_config, exit_with
 
 

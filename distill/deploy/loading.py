@@ -12,6 +12,7 @@ from detectron2.modeling import META_ARCH_REGISTRY
 from torch import Tensor, nn
 
 from distill.config import add_distill_config, student_config
+from distill.deploy.export import stored_state
 from distill.deploy.packed_file import SUFFIX, PackedHeader, read_packed
 from distill.deploy.packed_layers import (
     binary_layers,
@@ -20,8 +21,8 @@ from distill.deploy.packed_layers import (
     unpacked_layer,
     without_binary_weights,
 )
-from distill.deploy.student import stored_state
 from distill.utils.checkpoint import CheckpointError
+from distill.utils.wording import some_of
 from distill.views.classes import class_names, num_classes
 
 __all__ = ["is_packed", "load_packed"]
@@ -144,8 +145,8 @@ def _check_tensors(
     ):
         if names:
             raise ValueError(
-                f"{path} {complaint} ({', '.join(sorted(names)[:3])}"
-                f"{', ...' if len(names) > 3 else ''}): use the config that it was exported with."
+                f"{path} {complaint} ({some_of(sorted(names))}): use the config that it was "
+                "exported with."
             )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -11,6 +10,7 @@ from distill.data.pseudo.file import PseudoFile
 from distill.data.pseudo.thresholds import Thresholds
 from distill.labeling.matching import compare
 from distill.labeling.score_curve import Curve, Quality, cuts, score_curve
+from distill.utils.wording import some_of
 
 __all__ = ["Calibration", "CalibratedClass", "calibrate"]
 
@@ -194,11 +194,7 @@ def _shared_classes(pseudo: PseudoFile, truth: PseudoFile) -> list[str]:
     names = [name for name in pseudo.class_names if name in truth.class_names]
     if not names:
         raise ValueError(
-            f"The pseudo labels' classes ({_some(pseudo.class_names)}) and the labels' "
-            f"({_some(truth.class_names)}) have no name in common: rename those of one."
+            f"The pseudo labels' classes ({some_of(pseudo.class_names, 5)}) and the labels' "
+            f"({some_of(truth.class_names, 5)}) have no name in common: rename those of one."
         )
     return names
-
-
-def _some(names: Sequence[str], most: int = 5) -> str:
-    return ", ".join(names[:most]) + (", ..." if len(names) > most else "")

@@ -10,6 +10,7 @@ from detectron2.config import CfgNode
 from detectron2.data import MetadataCatalog
 from torch import Tensor, nn
 
+from distill.utils.wording import some_of
 from distill.views.contract import TwoStageDetector
 
 __all__ = [
@@ -98,7 +99,7 @@ def map_classes(
     if lacking:
         raise ValueError(
             f"the teacher does not know {len(lacking)} of the student's {student_count} classes "
-            f"({', '.join(lacking[:5])}{', ...' if len(lacking) > 5 else ''}); take a teacher that "
+            f"({some_of(lacking, 5)}); take a teacher that "
             "knows them, rename them with DISTILL.TEACHER.CLASSES, or use feature terms only"
         )
     if tuple(student) == tuple(teacher):

@@ -9,6 +9,7 @@ from torch import nn
 
 from distill.utils.checkpoint import SafeCheckpointer
 from distill.utils.model_zoo import is_in_zoo, zoo_checkpoint
+from distill.utils.wording import some_of
 
 __all__ = ["CONFIG_KEY", "WEIGHTS_KEY", "load_covering_weights", "local_weights"]
 
@@ -54,9 +55,8 @@ def load_covering_weights(
     else:
         way_out = "" if allow_partial is None else ", or set DISTILL.TEACHER.ALLOW_PARTIAL True"
         raise ValueError(
-            f"{key}: {message} (lacking or of another shape: {', '.join(lost[:3])}"
-            f"{', ...' if len(lost) > 3 else ''}); check that weights and {config_key} belong "
-            f"together{way_out}"
+            f"{key}: {message} (lacking or of another shape: {some_of(lost)}); check that weights "
+            f"and {config_key} belong together{way_out}"
         )
 
 

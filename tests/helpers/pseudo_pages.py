@@ -11,8 +11,7 @@ import numpy as np
 from PIL import Image
 
 from distill.data.pseudo.file import PseudoFile
-from distill.data.pseudo.labels import HUMAN
-from distill.data.pseudo.labels import PseudoLabels
+from distill.data.pseudo.labels import HUMAN, PseudoLabels
 
 # Elements without an end tag.
 _VOID = {"img", "input", "meta"}

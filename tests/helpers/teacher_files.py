@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 
 from distill.data.pseudo.file import PseudoFile
-from distill.data.pseudo.labels import HUMAN
-from distill.data.pseudo.labels import PseudoLabels
+from distill.data.pseudo.labels import HUMAN, PseudoLabels
 from distill.data.pseudo.thresholds import Thresholds
 from distill.labeling.pool import TeacherInput
 

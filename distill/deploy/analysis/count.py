@@ -18,7 +18,7 @@ from distill.deploy.analysis.costs import Cost, Costs, LayerCost
 from distill.deploy.analysis.forward import run_layers
 from distill.modeling.binary import BinaryConv2d
 
-__all__ = ["count_costs"]
+__all__ = ["count_costs", "layer_cost"]
 
 # Of fvcore's operators, those that multiply by weights (or, in attention, by one another).
 # Normalization, which can be folded into them, interpolation and the like are left out.
@@ -64,7 +64,7 @@ def count_costs(
     for name, module in detector.named_modules():
         own = products[name]
         if own:
-            cost = _cost(module, sum(own.values()))
+            cost = layer_cost(module, sum(own.values()))
             layers.append(LayerCost(name, _group(name, detector), _kind(module, own), cost))
         elif any(x.dim() > 1 for x in module.parameters(recurse=False)):
             uncounted.append(name)
@@ -114,8 +114,13 @@ def _without_children(traced: Mapping[str, Counter[str]]) -> dict[str, Counter[s
     return own
 
 
-def _cost(module: nn.Module, products: int) -> Cost:
-    """Of a module's own parameters; the weights of a packed layer are none."""
+def layer_cost(module: nn.Module, products: int = 0) -> Cost:
+    """What a module costs without its children.
+
+    Args:
+        module: any module; a packed 1-bit layer costs what it does unpacked.
+        products: multiplications that it does for one image.
+    """
     if not _has_binary_weights(module):
         parameters = sum(x.numel() for x in module.parameters(recurse=False))
         return Cost(params_real=parameters, macs_real=products)

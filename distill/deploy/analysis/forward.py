@@ -32,26 +32,26 @@ def run_layers(detector: nn.Module, image: Tensor, num_proposals: int) -> list[A
     Raises:
         ValueError: the detector has none of these parts.
     """
-    parts = [x for x in ("proposal_generator", "roi_heads", "head") if hasattr(detector, x)]
-    if not hasattr(detector, "backbone") or not parts:
+    parts = ("backbone", "proposal_generator", "roi_heads", "head")
+    backbone, rpn, roi_heads, head = (getattr(detector, name, None) for name in parts)
+    if backbone is None or all(part is None for part in (rpn, roi_heads, head)):
         raise ValueError(
             f"A {type(detector).__name__} cannot be counted: MODEL.META_ARCHITECTURE must be a "
             "detector with a backbone and ROI heads, or with a backbone and a dense head."
         )
     with _CroppedAdditions():
-        features = detector.backbone(image)
+        features = backbone(image)
     outputs: list[Any] = [features]
-    rpn = getattr(detector, "proposal_generator", None)
     if rpn is not None:
         outputs.append(rpn.rpn_head([features[name] for name in rpn.in_features]))
-    if "roi_heads" in parts:
+    if roi_heads is not None:
         # Pooling multiplies by no weights: where the boxes are, and how large, does not matter.
         boxes = Boxes(image.new_zeros(num_proposals, 4))
-        for heads in _stages(detector.roi_heads):
+        for heads in _stages(roi_heads):
             roi = run_roi_head(heads, features, [boxes])
             outputs.append([roi.scores, roi.deltas])
-    if "head" in parts:
-        outputs.append(detector.head([features[name] for name in detector.head_in_features]))
+    if head is not None:
+        outputs.append(head([features[name] for name in detector.head_in_features]))
     return outputs
 
 

@@ -18,6 +18,7 @@ from torchvision.datasets import ImageFolder
 from torchvision.transforms import v2
 
 from distill.data.loader import TrainLoader
+from distill.utils.wording import some_of
 
 __all__ = ["ImageMapper", "build_test_loader", "build_train_loader", "list_images"]
 
@@ -126,7 +127,7 @@ def build_train_loader(cfg: CfgNode, *, seed: int) -> TrainLoader:
         differing = sorted(set(classes) ^ set(test_classes))
         raise ValueError(
             f"The class folders of {cfg.PRETRAIN.DATA}/train and val differ "
-            f"({', '.join(differing[:3])}{', ...' if len(differing) > 3 else ''} in one only): "
+            f"({some_of(differing)} in one only): "
             "both need the same."
         )
     if len(classes) != cfg.PRETRAIN.NUM_CLASSES:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from distill.config import add_distill_config
 from distill.utils.checkpoint import SafeCheckpointer
+from distill.utils.wording import some_of
 from distill.views.teacher import FrozenTeacher
 
 __all__ = ["SoftLabelTeacher", "TorchvisionClassifier", "without_teacher"]
@@ -153,9 +154,8 @@ def _load(network: nn.Module, cfg: CfgNode) -> None:
     # The counters do not change what the network computes.
     wrong = [key for key in wrong if not key.endswith("num_batches_tracked")]
     if wrong:
-        named = ", ".join(wrong[:3]) + (", ..." if len(wrong) > 3 else "")
         raise ValueError(
             f"PRETRAIN.TEACHER.WEIGHTS {node.WEIGHTS} does not fit the teacher (lacking, "
-            f"superfluous or of another shape: {named}): check that it belongs to "
+            f"superfluous or of another shape: {some_of(wrong)}): check that it belongs to "
             "PRETRAIN.TEACHER.NAME or CONFIG_FILE and to PRETRAIN.NUM_CLASSES."
         )

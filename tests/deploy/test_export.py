@@ -13,8 +13,8 @@ from helpers.tiny import ZOO_CONFIG, build, changed, distilled, equal, rcnn_cfg
 from distill import add_distill_config
 from distill.deploy import build_student, export_packed, export_plain
 from distill.deploy.analysis import count_costs
+from distill.deploy.export import stored_state
 from distill.deploy.packed_file import read_packed
-from distill.deploy.student import stored_state
 
 
 def _save(model: torch.nn.Module, path: Path, **extra: torch.Tensor) -> str:

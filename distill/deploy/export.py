@@ -12,12 +12,13 @@ from detectron2.modeling import META_ARCH_REGISTRY
 from torch import Tensor, nn
 
 from distill.config import student_config
+from distill.deploy.analysis import Cost, layer_cost
 from distill.deploy.packed_file import SUFFIX, PackedHeader, write_packed
 from distill.deploy.packed_layers import binary_layers, check_two_values, packed_state
-from distill.modeling.binary import BinaryConv2d
 from distill.utils.checkpoint import SafeCheckpointer
 from distill.utils.files import atomic_write
 from distill.utils.version import VERSION
+from distill.utils.wording import some_of
 from distill.views.classes import class_names, num_classes
 
 __all__ = ["PackedReport", "build_student", "export_packed", "export_plain", "stored_state"]
@@ -70,7 +71,7 @@ def build_student(cfg: CfgNode, weights: str) -> nn.Module:
     if lost:
         raise ValueError(
             f"{weights} lacks {len(lost)} of the student's tensors or has them in another shape "
-            f"({', '.join(lost[:3])}{', ...' if len(lost) > 3 else ''}): export with the config "
+            f"({some_of(lost)}): export with the config "
             "that it was trained with."
         )
     return model.eval()
@@ -122,8 +123,9 @@ def export_packed(model: nn.Module, cfg: CfgNode, path: Path) -> PackedReport:
         tensors.update({f"{name}.{key}": value for key, value in packed_state(layer).items()})
     header = _header(model, cfg)
     write_packed(path, header, tensors)
-    binary = sum(layer.weight.numel() for layer in layers.values())
-    return PackedReport(len(layers), binary, _counted_bytes(model), os.path.getsize(path))
+    counted = sum((layer_cost(module) for module in _counted(model)), Cost())
+    size = counted.size_mb * 1e6
+    return PackedReport(len(layers), counted.params_1bit, size, os.path.getsize(path))
 
 
 def stored_state(model: nn.Module) -> dict[str, Tensor]:
@@ -157,15 +159,6 @@ def _header(model: nn.Module, cfg: CfgNode) -> PackedHeader:
     return PackedHeader(own.dump(), count, names, VERSION)
 
 
-def _counted_bytes(model: nn.Module) -> float:
-    counted = 0.0
-    for module in model.modules():
-        if isinstance(module, BinaryConv2d):
-            # One bit a weight, and one real scale an output channel.
-            counted += module.weight.numel() / 8 + 4 * module.out_channels
-        elif isinstance(module, (nn.modules.conv._ConvNd, nn.Linear)):
-            counted += 4 * module.weight.numel()
-        else:
-            continue
-        counted += 0 if module.bias is None else 4 * module.bias.numel()
-    return counted
+def _counted(model: nn.Module) -> list[nn.Module]:
+    counted = (nn.modules.conv._ConvNd, nn.Linear)
+    return [module for module in model.modules() if isinstance(module, counted)]
