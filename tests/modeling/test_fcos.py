@@ -1,20 +1,14 @@
 from __future__ import annotations
 
 import torch
-from detectron2.config import get_cfg
 from detectron2.modeling import build_model
 from detectron2.structures import Boxes, Instances
 from detectron2.utils.events import EventStorage
-
-from distill import add_distill_config
+from helpers.recipes import ROOT, load_at_random_weights
 
 
 def _model() -> torch.nn.Module:
-    cfg = get_cfg()
-    add_distill_config(cfg)
-    cfg.merge_from_file("configs/digits/fcos_student.yaml")
-    cfg.MODEL.DEVICE = "cpu"
-    return build_model(cfg)
+    return build_model(load_at_random_weights(ROOT / "configs" / "digits" / "fcos_student.yaml"))
 
 
 def _example() -> dict:

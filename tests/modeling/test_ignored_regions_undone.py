@@ -113,7 +113,7 @@ def test_a_failed_step_leaves_no_region_behind() -> None:
     assert torch.equal(labels[0], plain[0])
 
 
-def test_the_student_of_a_distiller_honours_them() -> None:
+def test_the_student_of_a_distiller_honors_them() -> None:
     model = tiny.default_pair()
     add_ignored_regions(model.student, around=model)
     rpn = spy(model.student.proposal_generator, "label_and_sample_anchors")

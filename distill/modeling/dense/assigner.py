@@ -1,4 +1,7 @@
-"""Adaptive training sample selection (ATSS, arXiv 1912.02424), for a whole batch at once."""
+"""Adaptive training sample selection (ATSS, arXiv 1912.02424), for a whole batch at once.
+
+Letters: N images, R anchors of all levels (R_l of one), G objects an image, C candidates an object.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The objects of a batch as one tensor, and what anchors that stand for them should predict."""
+"""The objects of a batch as one tensor, and what anchors that stand for them should predict.
+
+Letters: N images, R anchors, G objects an image, K classes.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""GFL as a Detectron2 detector."""
+"""GFL as a Detectron2 detector.
+
+Letters: N images, R anchors, K classes, B bins of a side.
+"""
 
 from __future__ import annotations
 

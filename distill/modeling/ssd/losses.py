@@ -1,4 +1,7 @@
-"""SSD's training objective (arXiv 1512.02325)."""
+"""SSD's training objective (arXiv 1512.02325).
+
+Letters: N images, R anchors, K classes without the background.
+"""
 
 from __future__ import annotations
 

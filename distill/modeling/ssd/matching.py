@@ -1,4 +1,7 @@
-"""Which anchors stand for which objects, for a whole batch at once."""
+"""Which anchors stand for which objects, for a whole batch at once.
+
+Letters: N images, R anchors, G objects an image.
+"""
 
 from __future__ import annotations
 

@@ -10,19 +10,6 @@ from distill import add_distill_config
 
 
 @pytest.fixture
-def published_cfg() -> Callable[[str], CfgNode]:
-    """Loads a config of this repository, such as voc/ssd300_vgg16."""
-
-    def load(name: str) -> CfgNode:
-        cfg = get_cfg()
-        add_distill_config(cfg)
-        cfg.merge_from_file(f"configs/{name}.yaml")
-        return cfg
-
-    return load
-
-
-@pytest.fixture
 def ssd_cfg() -> Callable[..., CfgNode]:
     """Makes the config of an SSD of a few channels for 64x64 images, with levels 8x8, 4x4, 2x2.
 

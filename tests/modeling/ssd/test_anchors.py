@@ -6,6 +6,7 @@ import pytest
 import torch
 from detectron2.layers import ShapeSpec
 from detectron2.modeling import build_anchor_generator
+from helpers import recipes
 
 from distill.modeling.ssd import SSDAnchorGenerator
 
@@ -34,8 +35,8 @@ def test_the_first_cells_hold_two_squares_and_the_ratios() -> None:
     torch.testing.assert_close(coarse.tensor, centered(8, 8, sides))
 
 
-def test_ssd300_has_8732_anchors_and_the_last_lie_in_the_middle(published_cfg) -> None:
-    cfg = published_cfg("voc/ssd300_vgg16")
+def test_ssd300_has_8732_anchors_and_the_last_lie_in_the_middle() -> None:
+    cfg = recipes.load(recipes.ROOT / "configs" / "voc" / "ssd300_vgg16.yaml")
     cells, strides = (38, 19, 10, 5, 3, 1), (8, 16, 32, 64, 100, 300)
     anchors = build_anchor_generator(cfg, [ShapeSpec(stride=stride) for stride in strides])
     assert anchors.num_anchors == [4, 6, 6, 6, 4, 4]

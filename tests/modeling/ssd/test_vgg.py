@@ -6,6 +6,7 @@ import pytest
 import torch
 from detectron2.config import CfgNode
 from detectron2.modeling import Backbone, build_backbone
+from helpers import recipes
 from torch import nn
 
 from distill.modeling.binary import BinaryBlock, BinaryConv2d
@@ -13,12 +14,12 @@ from distill.modeling.ssd import L2Norm
 
 
 @pytest.fixture
-def ssd300(published_cfg) -> Callable[[str], Backbone]:
+def ssd300() -> Callable[[str], Backbone]:
     """Builds a backbone of full size without storage: shapes only."""
 
     def build(name: str) -> Backbone:
         with torch.device("meta"):
-            return build_backbone(published_cfg(f"voc/{name}"))
+            return build_backbone(recipes.load(recipes.ROOT / "configs" / "voc" / f"{name}.yaml"))
 
     return build
 

@@ -6,8 +6,11 @@ import pytest
 import torch
 from detectron2.config import CfgNode
 from detectron2.modeling import META_ARCH_REGISTRY
+from helpers.recipes import ROOT, load
 
 from distill.modeling.ssd import SSD
+
+CONFIGS = ROOT / "configs"
 
 PARAMETERS = {
     "voc/ssd300_vgg16": 26_285_486,
@@ -27,17 +30,17 @@ def build(cfg: CfgNode) -> SSD:
 
 
 @pytest.mark.parametrize("name", PARAMETERS)
-def test_a_config_builds_a_detector_of_the_promised_size(published_cfg, name: str) -> None:
-    cfg = published_cfg(name)
+def test_a_config_builds_a_detector_of_the_promised_size(name: str) -> None:
+    cfg = load(CONFIGS / f"{name}.yaml")
     assert sum(p.numel() for p in build(cfg).parameters()) == PARAMETERS[name]
     assert cfg.OUTPUT_DIR == f"output/{name}"
 
 
 @pytest.mark.parametrize(("name", "first", "classes"), [("voc", 30, 20), ("coco", 21, 80)])
 def test_ssd300_differs_between_datasets_in_anchors_and_classes(
-    published_cfg, name: str, first: float, classes: int
+    name: str, first: float, classes: int
 ) -> None:
-    cfg = published_cfg(f"{name}/ssd300_vgg16")
+    cfg = load(CONFIGS / f"{name}/ssd300_vgg16.yaml")
     model = build(cfg)
     assert cfg.MODEL.ANCHOR_GENERATOR.SIZES[0] == first and model.num_classes == classes
     assert model.anchor_generator.num_anchors == [4, 6, 6, 6, 4, 4]
@@ -47,10 +50,8 @@ def test_ssd300_differs_between_datasets_in_anchors_and_classes(
 
 
 @pytest.mark.parametrize("name", ["digits/ssd_student", "digits/ssd_student_1bit"])
-def test_teacher_and_student_see_the_same_digits_levels_and_anchors(
-    published_cfg, name: str
-) -> None:
-    teacher, student = published_cfg("digits/ssd_teacher"), published_cfg(name)
+def test_teacher_and_student_see_the_same_digits_levels_and_anchors(name: str) -> None:
+    teacher, student = (load(CONFIGS / f"{x}.yaml") for x in ("digits/ssd_teacher", name))
     for section in ("INPUT", "DATASETS", "DATALOADER"):
         assert teacher[section] == student[section]
     assert teacher.MODEL.ANCHOR_GENERATOR == student.MODEL.ANCHOR_GENERATOR
