@@ -6,11 +6,12 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from distill import Distiller
 from distill.methods import Method
 from distill.methods.schedule import Schedule
+from distill.views.dense_pairs import pair_levels
 from distill.views.student import StudentSignals, record_student
 from distill.views.teacher import FrozenTeacher, TeacherSignals
 from helpers import tiny
@@ -137,3 +138,36 @@ def with_logits(model: nn.Module, value: float) -> nn.Module:
         nn.init.zeros_(conv.weight)
         torch.nn.init.constant_(conv.bias, value)
     return model
+
+
+def shown(name: str = "retinanet") -> tuple[StudentSignals, TeacherSignals]:
+    """What two dense detectors of a kind show of a batch with padding."""
+    build = DENSE[name]
+    both = signals(build(), build(1), unequal_batch())
+    if name == "retinanet":
+        # Some that are ignored.
+        both[0].anchor_labels[:, ::7] = -1
+    return both
+
+
+def whole(signals: tuple[StudentSignals, TeacherSignals]) -> dict[str, Tensor]:
+    """All anchors of all images in one table."""
+    pairs = list(pair_levels(*signals))
+
+    def table(of: object) -> Tensor:
+        return torch.cat([of(x).flatten(0, 1) for x in pairs])
+
+    return {
+        "student_logits": table(lambda x: x.student.logits),
+        "teacher_logits": table(lambda x: x.teacher.logits),
+        "student_boxes": table(lambda x: x.student.boxes()),
+        "teacher_boxes": table(lambda x: x.teacher.boxes()),
+        "student_deltas": table(lambda x: x.student.deltas),
+        "teacher_deltas": table(lambda x: x.teacher.deltas),
+        "valid": table(lambda x: x.valid[..., None])[:, 0],
+        "positive": table(lambda x: x.positive[..., None])[:, 0],
+    }
+
+
+def logits_of(x: dict[str, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+    return x["student_logits"], x["teacher_logits"], x["valid"]

@@ -254,29 +254,9 @@ def test_a_detector_without_the_head_is_refused_with_the_key(
     assert message in str(error.value) and "\n" not in str(error.value)
 
 
-@pytest.mark.parametrize(
-    ("method", "arguments", "message"),
-    [
-        (ADL, {"form": "odd"}, 'DISTILL.ADL.FORM is "odd"; choose one of code, paper'),
-        (ADL, {"head": "roi"}, 'DISTILL.ADL.HEAD is "roi"; choose one of dense, rpn'),
-        (ADL, {"normalizer": "x"}, 'DISTILL.ADL.NORMALIZER is "x"; choose one of teacher'),
-        (ADL, {"head": "rpn", "normalizer": "positives"}, "DISTILL.ADL.NORMALIZER"),
-        (ADL, {"gamma": -1.0}, "DISTILL.ADL.GAMMA, BETA and THETA are -1.0, 1.0 and 1.8"),
-        (BCKD, {"iou_type": "l1"}, 'DISTILL.BCKD.IOU_TYPE is "l1"; choose one of giou, iou'),
-        (BCKD, {"head": "rpn"}, 'DISTILL.BCKD.HEAD is "rpn"; choose one of dense, roi'),
-        (BCKD, {"weight_exponent": 0.0}, "DISTILL.BCKD.WEIGHT_EXPONENT is 0.0"),
-        (LD, {"temperature": 0.0}, "DISTILL.LD.TEMPERATURE is 0.0; it must be positive"),
-    ],
-)
-def test_a_value_that_cannot_be_is_refused_with_its_key(
-    method: type[Method], arguments: dict, message: str
-) -> None:
-    with pytest.raises(ValueError) as error:
-        tiny_dense.method(method, **arguments)
-    assert str(error.value).startswith(message) and "\n" not in str(error.value)
-
-
-def test_bins_that_differ_are_refused() -> None:
-    other = tiny_dense.gfl(1, MODEL__GFL__REG_MAX=8)
-    with pytest.raises(ValueError, match="MODEL.GFL.REG_MAX is 16 for the student and 8 for the"):
-        tiny_dense.pair(tiny_dense.gfl(), other, tiny_dense.method(LD))
+def test_the_padding_counts_where_the_key_says_so() -> None:
+    signals = tiny_dense.shown("fcos")
+    for kind in (ADL, BCKD):
+        masked = sum(tiny_dense.method(kind)(*signals).losses.values())
+        unmasked = sum(tiny_dense.method(kind, mask_padding=False)(*signals).losses.values())
+        assert unmasked > masked > 0
