@@ -86,10 +86,8 @@ def page() -> str:
 
 def _section(node: str, groups: list[Group], defaults: dict[str, Any]) -> list[str]:
     """The lines of one node."""
-    notes = [f"{group.comment}\n" for group in groups if not group.keys]
-    groups = [group for group in groups if group.keys]
     values = [", ".join(f"`{defaults[f'{node}.{key}']!r}`" for key in g.keys) for g in groups]
-    return [f"## {node}\n", *notes, *_table(groups, values)]
+    return [f"## {node}\n", *_table(groups, values)]
 
 
 def _schedules(groups: list[Group], defaults: dict[str, Any]) -> list[str]:
@@ -108,12 +106,17 @@ def _schedules(groups: list[Group], defaults: dict[str, Any]) -> list[str]:
 
 
 def _table(groups: list[Group], defaults: list[str]) -> list[str]:
-    links = ", ".join(f"[{x}](../../{x})" for x in dict.fromkeys(g.source for g in groups))
-    lines = [f"Defined in {links}.\n", "| key | default | meaning |", "|---|---|---|"]
+    """What is said about a node itself, where its keys are defined, and a row a group."""
+    notes = [f"{group.comment}\n" for group in groups if not group.keys]
+    sources = dict.fromkeys(group.source for group in groups if group.keys)
+    links = ", ".join(f"[{source}](../../{source})" for source in sources)
+    rows = []
     for group, values in zip(groups, defaults, strict=True):
-        keys = ", ".join(f"`{key}`" for key in group.keys)
-        lines.append(f"| {keys} | {values} | {group.comment.replace('|', chr(92) + '|')} |")
-    return [*lines, ""]
+        if group.keys:
+            keys = ", ".join(f"`{key}`" for key in group.keys)
+            rows.append(f"| {keys} | {values} | {group.comment.replace('|', chr(92) + '|')} |")
+    head = [f"Defined in {links}.\n", "| key | default | meaning |", "|---|---|---|"]
+    return [*notes, *head, *rows, ""]
 
 
 def _added_by(add: Callable[[CfgNode], None]) -> dict[str, Any]:
