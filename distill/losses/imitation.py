@@ -42,9 +42,9 @@ def squared_imitation(
     Returns:
         float32 scalar; 0 where both are equal, and without elements.
     """
-    if weight is None or weight.shape[1] == 1:
-        return weighted_mean(_squared_distance(student, teacher) / student.shape[1], weight)
-    return weighted_mean(_difference(student, teacher).square(), weight)
+    if weight is None or weight.shape[1] > 1:
+        return weighted_mean(_difference(student, teacher).square(), weight)
+    return weighted_mean(_squared_distance(student, teacher) / student.shape[1], weight)
 
 
 def weighted_mean(values: Tensor, weight: Tensor | None) -> Tensor:

@@ -2,7 +2,9 @@
 
 The maps are compared by Pearson correlation, channel by channel over the whole batch, so that
 detectors of different families, whose maps differ in scale, can be paired. The loss, the number of
-levels and the weights are those of the authors' code. The adapter for other channels is ours.
+levels and the weights are those of the authors' code. The adapter for other channels is ours. As
+published, statistics are those of a device's part of the batch: two processes do not have the loss
+of one with the doubled batch.
 """
 
 from __future__ import annotations

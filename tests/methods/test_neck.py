@@ -193,3 +193,15 @@ def test_every_kind_of_method_trains_a_pair_of_other_channels_and_families(
     assert losses["loss_squared"] > 0
     sum(losses.values()).backward()
     assert tiny.without_gradient(model) == []
+
+
+@pytest.mark.parametrize("kind", [Squared, Masked, TopDown])
+def test_nothing_is_read_back_from_the_device(kind: type[NeckMethod]) -> None:
+    # On this device tensors have no values: asking for one raises.
+    student, teacher = signals(VALUES)
+    student.features = {k: x.detach().to("meta") for k, x in student.features.items()}
+    student.features = {k: x.requires_grad_() for k, x in student.features.items()}
+    teacher.features = {k: x.to("meta") for k, x in teacher.features.items()}
+    loss = kind()(student, teacher).losses["loss_squared"]
+    loss.backward()
+    assert loss.device.type == "meta" and student.ground_truth.boxes.device.type == "meta"

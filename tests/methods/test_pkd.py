@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -87,6 +88,36 @@ def test_a_student_equal_to_its_teacher_has_nothing_to_learn() -> None:
         if isinstance(module, nn.BatchNorm2d):
             module.eval()
     assert tiny.step(model, tiny.batch())["loss_pkd"].abs() < 1e-5
+
+
+def test_a_batch_without_objects_reaches_every_parameter() -> None:
+    model = pair(faster_rcnn(), faster_rcnn(1, 12))
+    losses = tiny.step(model, tiny.empty_batch())
+    assert losses["loss_pkd"] > 0
+    sum(losses.values()).backward()
+    assert tiny.without_gradient(model) == []
+
+
+def test_the_loss_is_float32_under_autocast() -> None:
+    model = pair(faster_rcnn(), faster_rcnn(1, 12))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        loss = tiny.step(model, tiny.batch())["loss_pkd"]
+    assert loss.dtype == torch.float32 and loss.isfinite()
+    loss.backward()
+    assert all(p.grad.isfinite().all() for p in model.distill.parameters())
+
+
+def test_nothing_is_read_back_from_the_device() -> None:
+    # On this device tensors have no values: asking for one raises.
+    maps = {
+        side: {x.student: torch.ones(2, 8, 9, 7, device="meta") for x in LEVELS}
+        for side in ("student", "teacher")
+    }
+    maps["student"] = {name: x.requires_grad_() for name, x in maps["student"].items()}
+    student, teacher = (SimpleNamespace(features=x) for x in maps.values())
+    loss = PKD.with_defaults(LEVELS)(student, teacher).losses["loss_pkd"]
+    loss.backward()
+    assert loss.device.type == "meta"
 
 
 @pytest.mark.parametrize(("levels", "expected"), [(4, 4), (1, 1), (9, 6)])
