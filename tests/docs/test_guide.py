@@ -1,4 +1,4 @@
-"""The guide's example of own data and own code, as it is written there, on a handful of images.
+"""README and guide: what a reader types on own data, as it is written there, on a few images.
 
 What differs is what a test can't wait for: a narrow detector stands where the page's base config
 does, no weights are downloaded, and a training has two iterations.
@@ -118,6 +118,24 @@ def test_the_student_is_used_with_detectron2_alone(folder: Path) -> None:
     student = names["predictor"].model
     saved = torch.load(folder / "output/mine/distilled/model_final.pth", weights_only=True)
     assert saved["model"].keys() == student.state_dict().keys()
+
+
+def test_the_overlay_of_the_readme_trains_resumes_and_builds(folder: Path) -> None:
+    readme = ROOT / "README.md"
+    (overlay,) = blocks(readme, "yaml")
+    teacher = '"model_zoo://COCO-Detection/faster_rcnn_R_101_FPN_3x.yaml"'
+    for ours in ('"mine/teacher.yaml"', '"output/mine/teacher/model_final.pth"'):
+        overlay = overlay.replace(teacher, ours, 1)
+    (folder / "my_student.yaml").write_text('_BASE_: "mine/student.yaml"\n')
+    (folder / "my_overlay.yaml").write_text(overlay)
+    for words in commands(readme):
+        _type(words)
+    results = json.loads((folder / "output" / "mine" / "results.json").read_text())
+    assert results["iterations"] == 2
+    names: dict = {}
+    (code,) = blocks(readme, "python")
+    exec(code, names)
+    assert [method.name for method in names["model"].methods] == ["TADF"]
 
 
 def test_the_training_script_of_ones_own_runs(folder: Path) -> None:
