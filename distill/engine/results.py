@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import math
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,7 @@ from detectron2.utils import comm
 
 from distill.utils.files import write_json
 
-__all__ = ["RESULTS_FILE", "RunResults", "TrainingClock", "summarize_boxes"]
+__all__ = ["RESULTS_FILE", "RunResults", "TrainingClock", "combine_results", "summarize_boxes"]
 
 RESULTS_FILE = "results.json"
 _METRICS = {"ap": "AP", "ap50": "AP50", "ap75": "AP75"}
@@ -57,6 +59,9 @@ class RunResults(HookBase):
     test dataset, its name as dataset, the student's parameters in millions, iterations, the seconds
     of training steps and the seed; with several test datasets also the metrics of each. It must
     come after the evaluation hook. While a run is unfinished there is no such file.
+
+    Attributes:
+        summarize: what picks the metrics; a training of another task puts its own here.
     """
 
     def __init__(self, clock: TrainingClock) -> None:
@@ -66,6 +71,7 @@ class RunResults(HookBase):
             clock: a hook of the same trainer.
         """
         self.clock = clock
+        self.summarize = summarize_boxes
 
     def before_train(self) -> None:
         """Removes the file of an earlier training in the same folder."""
@@ -78,7 +84,7 @@ class RunResults(HookBase):
         if not comm.is_main_process() or trainer.iter < trainer.max_iter:
             return
         datasets = list(trainer.cfg.DATASETS.TEST)
-        by_dataset = summarize_boxes(trainer._last_eval_results, datasets)
+        by_dataset = self.summarize(trainer._last_eval_results, datasets)
         parameters = sum(parameter.numel() for parameter in trainer.student.parameters())
         results: dict[str, Any] = {
             **(by_dataset[datasets[0]] if datasets else dict.fromkeys(_METRICS)),
@@ -95,6 +101,23 @@ class RunResults(HookBase):
     @property
     def _path(self) -> Path:
         return Path(self.trainer.cfg.OUTPUT_DIR, RESULTS_FILE)
+
+
+def combine_results(output: Path, stages: Sequence[str]) -> None:
+    """Writes a run's ``results.json``: the last stage's, iterations and seconds of all, and each.
+
+    Args:
+        output: the run directory, with a folder of each stage's name that has its results.json.
+        stages: names of the stages, in their order.
+    """
+    parts = {
+        name: json.loads((output / name / RESULTS_FILE).read_text(encoding="utf-8"))
+        for name in stages
+    }
+    summed = {
+        key: sum(part[key] for part in parts.values()) for key in ("iterations", "train_seconds")
+    }
+    write_json(output / RESULTS_FILE, {**parts[stages[-1]], **summed, "stages": parts})
 
 
 def summarize_boxes(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import shutil
@@ -13,9 +12,9 @@ from typing import Any
 from detectron2.config import CfgNode
 from detectron2.utils import comm
 
-from distill.engine.results import RESULTS_FILE
+from distill.engine.results import RESULTS_FILE, combine_results
 from distill.utils.config_keys import defines_keys
-from distill.utils.files import atomic_write, write_json
+from distill.utils.files import atomic_write
 
 __all__ = ["STAGES", "run_stages", "stage_configs"]
 
@@ -150,10 +149,6 @@ def _forget(folder: Path) -> None:
 
 def _finish(output: Path) -> None:
     """Puts the last stage's weights and the results of all into the run's folder."""
-    parts = {
-        name: json.loads((output / name / RESULTS_FILE).read_text(encoding="utf-8"))
-        for name in STAGES
-    }
     weights = output / STAGES[-1] / _WEIGHTS
 
     def copy(stream: Any) -> None:
@@ -161,8 +156,4 @@ def _finish(output: Path) -> None:
             shutil.copyfileobj(source, stream)
 
     atomic_write(output / _WEIGHTS, copy)
-    summed = {
-        key: sum(part[key] for part in parts.values()) for key in ("iterations", "train_seconds")
-    }
-    results = {**parts[STAGES[-1]], **summed, "stages": parts}
-    write_json(output / RESULTS_FILE, results)
+    combine_results(output, STAGES)

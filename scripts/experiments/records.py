@@ -19,8 +19,9 @@ __all__ = ["ENVIRONMENTS_FILE", "RECORDS_FILE", "Row", "read_rows", "record_runs
 RECORDS_FILE = "results.csv"
 ENVIRONMENTS_FILE = "environments.txt"
 Row = dict[str, str]
-_SCORES = {"ap": "AP", "ap50": "AP50", "ap75": "AP75"}
+_SCORES = {"ap": "AP", "ap50": "AP50", "ap75": "AP75", "top1": "top1", "top5": "top5"}
 _KEY = ("plan", "run", "seed")
+_FIRST = (*_KEY, "revision", "config", "environment")
 _ABSOLUTE_PATH = re.compile(r"(?<![\w.>/:-])/(?:[\w.+-]+/)+")
 
 
@@ -99,12 +100,12 @@ def _row(plan: Plan, run: Run, results: Mapping[str, Any]) -> Row:
 
 def _scores(results: Mapping[str, Any]) -> dict[str, float | None]:
     """<dataset>/<metric> -> value of what a results.json, or a stage in it, has."""
-    alone = {results["dataset"]: {key: results.get(key) for key in _SCORES}}
+    by_dataset = results.get("datasets", {results["dataset"]: results})
     return {
-        f"{dataset}/{_SCORES.get(key, key)}": score
-        for dataset, scores in results.get("datasets", alone).items()
-        for key, score in scores.items()
-        if dataset is not None
+        f"{dataset}/{name}": scores[key]
+        for dataset, scores in by_dataset.items()
+        for key, name in _SCORES.items()
+        if dataset is not None and key in scores
     }
 
 
@@ -135,7 +136,7 @@ def _heading(environment: str) -> str:
 
 
 def _write_rows(folder: Path, rows: Sequence[Row]) -> None:
-    columns = list(dict.fromkeys(column for row in rows for column in row))
+    columns = dict.fromkeys([*_FIRST, *(column for row in rows for column in row)])
     stream = io.StringIO()
     writer = csv.DictWriter(stream, columns, restval="", lineterminator="\n")
     writer.writeheader()

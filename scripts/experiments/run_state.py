@@ -15,7 +15,7 @@ from detectron2.config import CfgNode, get_cfg
 from distill.config import add_distill_config
 from distill.engine.results import RESULTS_FILE
 from distill.engine.setup import build_config, training_parser
-from distill.engine.stages import STAGES, stage_configs
+from distill.engine.stages import stage_configs
 from distill.utils.files import file_digest, json_digest
 from experiments.plan import Plan, Run
 
@@ -35,6 +35,8 @@ __all__ = [
 ]
 
 WEIGHTS_FILE = "model_final.pth"
+# What pre-training in steps leaves.
+_BACKBONE_FILE = "backbone.pth"
 _NEEDS_FILE = "needs.json"
 # Where and on what it ran makes no other experiment of it.
 _NOT_COMPARED = {"OUTPUT_DIR", "MODEL.DEVICE", "PRETRAIN.DATA"}
@@ -63,7 +65,8 @@ def read_results(run: Run) -> dict[str, Any] | None:
         results = json.loads((run.folder / RESULTS_FILE).read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None
-    return results if (run.folder / WEIGHTS_FILE).exists() else None
+    weights = (run.folder / name for name in (WEIGHTS_FILE, _BACKBONE_FILE))
+    return results if any(path.exists() for path in weights) else None
 
 
 def differences(plan: Plan, run: Run, cfg: CfgNode) -> list[str]:
@@ -80,8 +83,7 @@ def differences(plan: Plan, run: Run, cfg: CfgNode) -> list[str]:
         One phrase a difference; nothing where there is no run, or one that saved nothing yet.
     """
     folder = run.folder
-    places = [folder, *(folder / name for name in STAGES)]
-    started = any((x / y).exists() for x in places for y in (RESULTS_FILE, "last_checkpoint"))
+    started = [*_files(run, RESULTS_FILE), *_files(run, "last_checkpoint")]
     if not started or not (folder / "config.yaml").exists():
         return []
     then = recorded_config(run)
@@ -156,8 +158,12 @@ def iterations_wanted(run: Run, cfg: CfgNode) -> int:
 
 def iterations_done(run: Run) -> int:
     """Iterations that the run's metrics tell of; 0 where there are none."""
-    folders = [run.folder / name for name in STAGES] if run.stages else [run.folder]
-    return sum(_iterations_in(folder / "metrics.json") for folder in folders)
+    return sum(_iterations_in(path) for path in _files(run, "metrics.json"))
+
+
+def _files(run: Run, name: str) -> list[Path]:
+    """The files of a name in a run's folder, and in those of its stages."""
+    return [*run.folder.glob(name), *run.folder.glob(f"*/{name}")]
 
 
 def _iterations_in(metrics: Path) -> int:

@@ -13,6 +13,7 @@ from detectron2.utils import comm
 from torch import nn
 
 from distill.engine.hooks import plain_weights
+from distill.engine.results import RESULTS_FILE, combine_results
 from distill.utils.checkpoint import SafeCheckpointer
 from distill.utils.files import atomic_write
 from pretraining.classifier import BackboneClassifier
@@ -94,12 +95,13 @@ class Pretraining:
         self.trainer = self._prepare(self.configs[0], resume)
         if comm.is_main_process() and not self._is_complete():
             # What followed an older first step is obsolete.
-            (self.output / BACKBONE_FILE).unlink(missing_ok=True)
+            for name in (BACKBONE_FILE, RESULTS_FILE):
+                (self.output / name).unlink(missing_ok=True)
             for later in self.configs[1:]:
                 Path(later.OUTPUT_DIR, "last_checkpoint").unlink(missing_ok=True)
 
     def train(self) -> dict[str, dict[str, Any]]:
-        """Runs what is left of the steps; writes ``backbone.pth``.
+        """Runs what is left of the steps; writes ``backbone.pth`` and ``results.json``.
 
         Returns:
             The results of every step that ran, by its name.
@@ -115,6 +117,8 @@ class Pretraining:
             results[config.PRETRAIN.STEP] = self.trainer.train()
         if comm.is_main_process():
             _save_backbone(self.trainer.student, self.output / BACKBONE_FILE)
+            if len(self.configs) > 1:
+                combine_results(self.output, [config.PRETRAIN.STEP for config in self.configs])
         return results
 
     def _prepare(self, config: CfgNode, resume: bool) -> ClassifierTrainer:

@@ -35,8 +35,12 @@ class ClassifierTrainer(Trainer):
         return self.test(self.cfg, lambda batch: model.teacher.logits(model.images(batch)))
 
     def build_hooks(self) -> list[HookBase]:
-        """Those of a detector's training, without its table of box metrics."""
-        return [hook for hook in super().build_hooks() if not isinstance(hook, RunResults)]
+        """Those of a detector's training, with accuracies among the results."""
+        found = super().build_hooks()
+        for hook in found:
+            if isinstance(hook, RunResults):
+                hook.summarize = _accuracies
+        return found
 
     @classmethod
     def build_train_loader(cls, cfg: CfgNode, seed: int) -> TrainLoader:
@@ -52,3 +56,8 @@ class ClassifierTrainer(Trainer):
     def build_evaluator(cls, cfg: CfgNode, dataset_name: str) -> DatasetEvaluator:
         """Builds the evaluator."""
         return TopKAccuracy()
+
+
+def _accuracies(results: dict[str, Any], datasets: list[str]) -> dict[str, dict[str, float]]:
+    """The accuracies of the one set of images that is evaluated, in percent."""
+    return {dataset: dict(results["classification"]) for dataset in datasets}

@@ -52,6 +52,9 @@ def test_runs_take_the_defaults_and_fill_in_output_and_seed(tmp_path: Path) -> N
     weights = "out/alone/seed1/model_final.pth"
     assert longer.opts == ("SOLVER.MAX_ITER", "10", "MODEL.WEIGHTS", weights)
     assert plan.runs["teacher/seed0"].config == "teacher.yaml"
+    assert longer.script == "train_net.py"
+    other = load_plan(write(tmp_path, {**PLAN, "script": "other.py"}))
+    assert {run.script for run in other.runs.values()} == {"other.py"}
     assert plan.groups == {"short": Group({"alone": "alone", "distilled": "distilled"})}
     assert plan.name == "plan"
 

@@ -108,6 +108,16 @@ def test_results_count_only_beside_weights(plan: Plan) -> None:
     assert read_results(student) is None
 
 
+def test_a_script_adds_its_keys_and_leaves_a_backbone(tmp_path: Path) -> None:
+    config = str(Path(CONFIG).parents[1] / "pretrain" / "digits_bir18.yaml")
+    run = Run("steps", 0, config, (), tmp_path, script="pretrain_backbone.py")
+    assert run_config(run).PRETRAIN.NUM_CLASSES == 10
+    (tmp_path / "results.json").write_text("{}")
+    assert read_results(run) is None
+    (tmp_path / "backbone.pth").touch()
+    assert read_results(run) == {}
+
+
 def test_progress_is_read_past_a_line_that_is_being_written(plan: Plan) -> None:
     student = plan.runs["student/seed0"]
     assert iterations_done(student) == 0

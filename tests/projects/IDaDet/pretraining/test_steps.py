@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -100,6 +101,15 @@ def test_the_detector_loads_the_whole_backbone(make_config, tmp_path):
         assert torch.equal(value, trained[f"backbone.bottom_up.{key}"]), key
     precision = bottom_up["res2.0.conv.precision"]
     assert precision.tolist() == [1, 1]
+
+
+def test_the_results_of_both_steps_lie_in_one_file(make_config, tmp_path):
+    trained = Pretraining(make_config(SOLVER__MAX_ITER=1)).train()
+    results = json.loads((tmp_path / "run" / "results.json").read_text())
+    accuracies = {name: step["classification"]["top1"] for name, step in trained.items()}
+    assert {name: step["top1"] for name, step in results["stages"].items()} == accuracies
+    assert (results["top1"], results["dataset"]) == (accuracies["weights"], "val")
+    assert results["iterations"] == 2
 
 
 def test_the_second_step_starts_where_the_first_ended(make_config, tmp_path):
