@@ -167,44 +167,52 @@ class IDaDet(NeckMethod):
     def forward(self, student: StudentSignals, teacher: TeacherSignals) -> MethodOutput:
         """The loss on what is selected, what was selected in numbers, and a picture of it."""
         pairs = self.pair_maps(student, teacher)
-        losses = {"loss_idadet": self.weight * self.compare(pairs)}
         diagnostics: dict[str, Tensor] = {}
+        picture = None
+        if self.selector.selects_cells:
+            loss = self.compare(pairs)
+        else:
+            selected = self._select(pairs)
+            loss = self._imitate_proposals(pairs, selected)
+            diagnostics = self._describe(selected)
+
+            def picture() -> np.ndarray:
+                return _draw(student, teacher, selected)
+
         if self.log_variance is not None:
             diagnostics["idadet/log_variance"] = self.log_variance
-        if self.selector.selects_cells:
-            return MethodOutput(losses, diagnostics)
-        selected = self._selected(pairs[0].context)
-        diagnostics.update(self._describe(selected))
-        return MethodOutput(losses, diagnostics, lambda: _draw(student, teacher, selected))
-
-    def compare(self, pairs: Sequence[MapPair]) -> Tensor:
-        """The mean of the levels' losses; proposals are cropped from all levels at once."""
-        if self.selector.selects_cells:
-            return super().compare(pairs)
-        selected = self._selected(pairs[0].context)
-        if not selected.boxes.shape[1]:
-            return self._nothing(pairs)
-        return (
-            self._imitate_crops(pairs, selected)
-            if self.support == "crops"
-            else super().compare(pairs)
-        )
+        return MethodOutput({"loss_idadet": self.weight * loss}, diagnostics, picture)
 
     def feature_loss(self, student: Tensor, teacher: Tensor, context: NeckContext) -> Tensor:
-        """The loss on the cells of one level that are selected."""
-        return self._imitate(student, teacher, weight=self._cells(context))
+        """The loss on the cells of one level that are selected, and not proposals."""
+        if self.selector.selection == "everywhere":
+            return self._imitate(student, teacher, weight=None)
+        masks = context.once("cells near objects", lambda: self._cells_near_objects(context))
+        height, width = context.size
+        mask = masks[context.level.student][..., :height, :width]
+        return self._imitate(student, teacher, weight=mask)
 
-    def _selected(self, context: NeckContext) -> SelectedProposals:
-        """The proposals of the batch that are imitated."""
-        return context.once("selected proposals", lambda: self._select(context))
+    def _cells_near_objects(self, context: NeckContext) -> dict[str, Tensor]:
+        """By the student's level, an (N, 1, H, W) mask of the cells whose anchors fit an object."""
+        student, truth = context.student, context.objects()
+        anchors = anchor_levels(student.model, student.features)
+        used = [x.student for x in self.levels if x.student in anchors]
+        sizes = [student.features[name].shape[-2:] for name in used]
+        boxes = [anchors[name].tensor.float() for name in used]
+        masks = anchor_overlap_masks(boxes, sizes, truth.boxes, truth.valid)
+        # A level without anchors has no cell near an object.
+        none = truth.boxes.new_zeros((1, 1, 1, 1))
+        return {**{x.student: none for x in self.levels}, **dict(zip(used, masks, strict=True))}
 
-    def _select(self, context: NeckContext) -> SelectedProposals:
-        student, teacher = context.student, context.teacher
-        maps = []
-        for level in self.levels:
-            own = student.features[level.student]
-            own = own if self.compares_raw else self.adapters[level.student](own)
-            maps.append(common_region(own, teacher.features[level.teacher]))
+    def _select(self, pairs: Sequence[MapPair]) -> SelectedProposals:
+        """Selects by the maps that COMPARE says."""
+        student, teacher = pairs[0].context.student, pairs[0].context.teacher
+        maps = [(x.student, x.teacher) for x in pairs]
+        if self.compares_raw:
+            maps = [
+                common_region(student.features[x.student], teacher.features[x.teacher])
+                for x in self.levels
+            ]
         return self.selector.select(student, teacher, maps, self.levels)
 
     def _describe(self, selected: SelectedProposals) -> dict[str, Tensor]:
@@ -218,6 +226,19 @@ class IDaDet(NeckMethod):
             f"{name}_mean": mean,
             f"{name}_selected": mean_selected,
         }
+
+    def _imitate_proposals(self, pairs: Sequence[MapPair], selected: SelectedProposals) -> Tensor:
+        """The loss on the selected proposals, mean over levels."""
+        if not selected.boxes.shape[1]:
+            return self._nothing(pairs)
+        if self.support == "crops":
+            return self._imitate_crops(pairs, selected)
+        terms = []
+        for x in pairs:
+            kept = selected.on_level(x.context.index)
+            mask = box_union_mask(selected.boxes, kept, x.context.size, x.context.level.stride)
+            terms.append(self._imitate(x.student, x.teacher, weight=mask))
+        return torch.stack(terms).mean()
 
     def _imitate_crops(self, pairs: Sequence[MapPair], selected: SelectedProposals) -> Tensor:
         sides = [[x.student for x in pairs], [x.teacher for x in pairs]]
@@ -242,30 +263,6 @@ class IDaDet(NeckMethod):
         return entropy_imitation(
             student, teacher, self.log_variance, log_weight=self.log_weight, weight=weight
         )
-
-    def _cells(self, context: NeckContext) -> Tensor | None:
-        """(N, 1, H, W) mask of the cells of a level that are imitated, or None for all."""
-        if self.selector.selection == "everywhere":
-            return None
-        height, width = context.size
-        if self.selector.selection == "ground_truth":
-            masks = context.once("cells near objects", lambda: self._cells_near_objects(context))
-            return masks[context.level.student][..., :height, :width]
-        selected = self._selected(context)
-        kept = selected.on_level(context.index)
-        return box_union_mask(selected.boxes, kept, context.size, context.level.stride)
-
-    def _cells_near_objects(self, context: NeckContext) -> dict[str, Tensor]:
-        """By the student's level, the cells whose anchors fit an object."""
-        student, truth = context.student, context.objects()
-        anchors = anchor_levels(student.model, student.features)
-        used = [x.student for x in self.levels if x.student in anchors]
-        sizes = [student.features[name].shape[-2:] for name in used]
-        boxes = [anchors[name].tensor.float() for name in used]
-        masks = anchor_overlap_masks(boxes, sizes, truth.boxes, truth.valid)
-        # A level without anchors has no cell near an object.
-        none = truth.boxes.new_zeros((1, 1, 1, 1))
-        return {**{x.student: none for x in self.levels}, **dict(zip(used, masks, strict=True))}
 
     def _nothing(self, pairs: Sequence[MapPair]) -> Tensor:
         """A zero that reaches every parameter."""
