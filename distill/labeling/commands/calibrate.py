@@ -16,6 +16,7 @@ from distill.data.pseudo.file import PseudoFile
 from distill.data.registration import is_json_dataset, json_path
 from distill.labeling.calibration import Calibration, calibrate
 from distill.labeling.calibration_plot import plot_calibration
+from distill.labeling.commands.options import add_file, add_number
 from distill.labeling.score_curve import Quality
 from distill.labeling.sources import load_labels
 
@@ -24,41 +25,21 @@ __all__ = ["add_arguments", "run"]
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the command's options."""
-    parser.add_argument(
-        "--pseudo", required=True, metavar="JSON", help="pseudo labels, down to low scores"
+    add_file(parser, "--pseudo", "JSON", "pseudo labels, down to low scores")
+    add_file(
+        *(parser, "--labels", "DATASET"),
+        "true labels of some or all of the images: a registered dataset, or a COCO JSON",
     )
-    parser.add_argument(
-        "--labels",
-        required=True,
-        metavar="DATASET",
-        help="true labels of some or all of the images: a registered dataset, or a COCO JSON",
+    add_file(
+        *(parser, "--output", "PATH"),
+        "the thresholds file (.json), or a folder for thresholds.json; a plot is put beside",
     )
-    parser.add_argument(
-        "--output",
-        required=True,
-        metavar="PATH",
-        help="the thresholds file (.json), or a folder for thresholds.json; a plot is put beside",
-    )
-    parser.add_argument(
-        "--beta", type=float, default=1.0, help="weight of recall in F-beta (default: 1)"
-    )
-    parser.add_argument(
-        "--iou", type=float, default=0.5, help="lowest IoU of a right box (default: 0.5)"
-    )
-    parser.add_argument(
-        "--min-boxes",
-        type=int,
-        default=10,
-        metavar="N",
-        help="a class with fewer right boxes takes all classes' best threshold (default: 10)",
-    )
-    parser.add_argument(
-        "--min-kept",
-        type=int,
-        default=10,
-        metavar="N",
-        help="lower a class' threshold until it keeps N boxes in the whole file (default: 10)",
-    )
+    add_number(parser, "--beta", 1.0, "weight of recall in F-beta")
+    add_number(parser, "--iou", 0.5, "lowest IoU of a right box")
+    text = "a class with fewer right boxes takes all classes' best threshold"
+    add_number(parser, "--min-boxes", 10, text, "N")
+    text = "lower a class' threshold until it keeps N boxes in the whole file"
+    add_number(parser, "--min-kept", 10, text, "N")
     parser.add_argument(
         "--floor",
         type=float,

@@ -13,7 +13,12 @@ from tabulate import tabulate
 
 from distill.data.pseudo.thresholds import Thresholds
 from distill.labeling.aliases import Aliases
-from distill.labeling.commands.options import add_class_arguments, check_shares
+from distill.labeling.commands.options import (
+    add_class_options,
+    add_file,
+    add_number,
+    check_shares,
+)
 from distill.labeling.complete import Completed, complete
 from distill.labeling.pool import TeacherInput
 from distill.labeling.sources import load_labels
@@ -33,39 +38,19 @@ _TITLES = {
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the command's options."""
-    parser.add_argument(
-        "--labels",
-        required=True,
-        metavar="DATASET",
-        help="labels of some classes: a registered dataset, or a COCO JSON",
-    )
-    parser.add_argument(
-        "--pseudo", required=True, metavar="JSON", help="pseudo labels of at least their images"
-    )
-    parser.add_argument("--output", required=True, metavar="JSON", help="the completed file")
-    add_class_arguments(parser)
+    text = "labels of some classes: a registered dataset, or a COCO JSON"
+    add_file(parser, "--labels", "DATASET", text)
+    add_file(parser, "--pseudo", "JSON", "pseudo labels of at least their images")
+    add_file(parser, "--output", "JSON", "the completed file")
+    add_class_options(parser)
     limits = parser.add_mutually_exclusive_group()
     limits.add_argument("--thresholds", metavar="JSON", help="a file of calibrate")
-    limits.add_argument(
-        "--score-threshold",
-        type=float,
-        default=0.5,
-        metavar="SCORE",
-        help="leave out pseudo labels of lower scores (default: 0.5)",
-    )
-    parser.add_argument(
-        "--iou",
-        type=float,
-        default=0.5,
-        help="a pseudo label that overlaps a label of its class by more is that (default: 0.5)",
-    )
-    parser.add_argument(
-        "--conflict-iou",
-        type=float,
-        default=0.7,
-        metavar="IOU",
-        help="leave out one that overlaps a label of another class by more (default: 0.7)",
-    )
+    text = "leave out pseudo labels of lower scores"
+    add_number(limits, "--score-threshold", 0.5, text, "SCORE")
+    text = "a pseudo label that overlaps a label of its class by more is that"
+    add_number(parser, "--iou", 0.5, text)
+    text = "leave out one that overlaps a label of another class by more"
+    add_number(parser, "--conflict-iou", 0.7, text, "IOU")
 
 
 def run(args: argparse.Namespace) -> None:
@@ -75,7 +60,7 @@ def run(args: argparse.Namespace) -> None:
         ValueError: an option or a file is wrong, in one sentence.
         OSError: a file is missing or can't be written.
     """
-    check_shares(args)
+    check_shares(args, "iou", "score_threshold", "conflict_iou")
     pseudo = TeacherInput(
         args.pseudo,
         load_labels(args.pseudo, option="--pseudo"),

@@ -16,7 +16,12 @@ from tabulate import tabulate
 
 from distill.data.pseudo.thresholds import Thresholds
 from distill.labeling.aliases import Aliases
-from distill.labeling.commands.options import add_class_arguments, check_shares
+from distill.labeling.commands.options import (
+    add_class_options,
+    add_file,
+    add_number,
+    check_shares,
+)
 from distill.labeling.merge import METHODS, Merged, MergeSettings, merge
 from distill.labeling.pool import TeacherInput
 from distill.labeling.sources import load_labels
@@ -29,8 +34,8 @@ _NONE = "-"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the command's options."""
     parser.add_argument("inputs", nargs="+", metavar="JSON", help="pseudo labels of a teacher")
-    parser.add_argument("--output", required=True, metavar="JSON", help="the merged file")
-    add_class_arguments(parser)
+    add_file(parser, "--output", "JSON", "the merged file")
+    add_class_options(parser)
     parser.add_argument(
         "--method", choices=tuple(METHODS), default="nms", help="how to fuse boxes (default: nms)"
     )
@@ -46,22 +51,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="JSON",
         help="one file of calibrate for each input, by its own class names; - for none",
     )
-    parser.add_argument(
-        "--score-threshold",
-        type=float,
-        default=0.05,
-        metavar="SCORE",
-        help="leave out boxes of lower scores: of inputs without thresholds, and after fusion "
-        "(default: 0.05)",
-    )
-    parser.add_argument(
-        "--conflict-iou",
-        type=float,
-        default=0.7,
-        metavar="IOU",
-        help="boxes of different classes and teachers that overlap by more are a conflict "
-        "(default: 0.7)",
-    )
+    text = "leave out boxes of lower scores: of inputs without thresholds, and after fusion"
+    add_number(parser, "--score-threshold", 0.05, text, "SCORE")
+    text = "boxes of different classes and teachers that overlap by more are a conflict"
+    add_number(parser, "--conflict-iou", 0.7, text, "IOU")
     parser.add_argument(
         "--keep-conflicts", action="store_true", help="count conflicts, but keep both boxes"
     )
@@ -74,7 +67,7 @@ def run(args: argparse.Namespace) -> None:
         ValueError: an option or a file is wrong, in one sentence.
         OSError: a file is missing or can't be written.
     """
-    check_shares(args)
+    check_shares(args, "iou", "score_threshold", "conflict_iou")
     if args.method == "soft-nms" and args.iou is not None:
         raise ValueError("--iou means nothing to soft-nms: leave it out, or choose nms or wbf.")
     aliases = Aliases.load(args.aliases) if args.aliases else None

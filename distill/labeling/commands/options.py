@@ -1,13 +1,42 @@
-"""Options that merge and complete share."""
+"""Options that several commands have, and what their values must be."""
 
 from __future__ import annotations
 
 import argparse
+from typing import Any
 
-__all__ = ["add_class_arguments", "check_shares"]
+__all__ = ["add_class_options", "add_file", "add_number", "check_shares"]
 
 
-def add_class_arguments(parser: argparse.ArgumentParser) -> None:
+def add_file(parser: argparse.ArgumentParser, flag: str, metavar: str, text: str) -> None:
+    """Adds an option without which there is nothing to do.
+
+    Args:
+        parser: the command's.
+        flag: the option's name.
+        metavar: what it takes.
+        text: its help.
+    """
+    parser.add_argument(flag, required=True, metavar=metavar, help=text)
+
+
+def add_number(
+    parser: Any, flag: str, default: float, text: str, metavar: str | None = None
+) -> None:
+    """Adds an option that takes a number, of the type of its default.
+
+    Args:
+        parser: the command's, or a group of its options.
+        flag: the option's name.
+        default: its value if it is not given.
+        text: its help, without the default.
+        metavar: what it takes; by default its name in capitals.
+    """
+    described = f"{text} (default: {default})"
+    parser.add_argument(flag, type=type(default), default=default, metavar=metavar, help=described)
+
+
+def add_class_options(parser: argparse.ArgumentParser) -> None:
     """Adds the options that name and sort classes.
 
     Args:
@@ -28,16 +57,17 @@ def add_class_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def check_shares(args: argparse.Namespace) -> None:
+def check_shares(args: argparse.Namespace, *options: str) -> None:
     """Verifies that IoUs and scores are between 0 and 1.
 
     Args:
         args: the command line.
+        options: names of the options, as attributes of it.
 
     Raises:
         ValueError: one sentence with the first option that is not.
     """
-    for option in ("iou", "score_threshold", "conflict_iou"):
+    for option in options:
         value = getattr(args, option)
         if value is not None and not 0 <= value <= 1:
             name = option.replace("_", "-")

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from distill.data.pseudo.file import PseudoFile
+from distill.labeling.commands.options import add_number, check_shares
 from distill.labeling.sources import load_labels
 from distill.labeling.view import write_view
 
@@ -27,21 +28,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="PAGE",
         help="an .html file, or a folder for it (default: beside P.json)",
     )
-    parser.add_argument(
-        "--num-images", type=int, default=200, metavar="N", help="shown (default: 200)"
-    )
+    add_number(parser, "--num-images", 200, "shown", "N")
     which = parser.add_mutually_exclusive_group()
-    which.add_argument(
-        "--seed", type=int, default=0, metavar="K", help="draws the images (default: 0)"
-    )
+    add_number(which, "--seed", 0, "draws the images", "K")
     which.add_argument("--first", action="store_true", help="the first images, undrawn")
-    parser.add_argument(
-        "--score-threshold",
-        type=float,
-        default=0.5,
-        metavar="T",
-        help="where the page's slider starts (default: 0.5)",
-    )
+    add_number(parser, "--score-threshold", 0.5, "where the page's slider starts", "T")
     parser.add_argument(
         "--embed", action="store_true", help="put the images into the page, so that it can be moved"
     )
@@ -58,8 +49,7 @@ def run(args: argparse.Namespace) -> None:
         raise ValueError(f"--num-images is {args.num_images}: it must be at least 1.")
     if args.seed < 0:
         raise ValueError(f"--seed is {args.seed}: it must not be negative.")
-    if not 0 <= args.score_threshold <= 1:
-        raise ValueError(f"--score-threshold is {args.score_threshold}: it must be in 0..1.")
+    check_shares(args, "score_threshold")
     pseudo = PseudoFile.load(args.pseudo)
     view = write_view(
         pseudo,
