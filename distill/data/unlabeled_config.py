@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from detectron2.config import CfgNode
 
+from distill.data.pseudo.config import check_boxes_suffice
 from distill.utils.config_keys import defines_keys
 
 __all__ = ["SCORE_FLOOR", "add_unlabeled_config", "check_unlabeled_config"]
@@ -59,8 +60,4 @@ def check_unlabeled_config(cfg: CfgNode) -> None:
             f"DISTILL.UNLABELED.SCORE_THRESHOLD is {node.SCORE_THRESHOLD}: set it to at least "
             f"{SCORE_FLOOR} and below 1"
         )
-    for key in ("MASK_ON", "KEYPOINT_ON", "LOAD_PROPOSALS"):
-        if cfg.MODEL[key]:
-            raise ValueError(
-                f"DATASETS.UNLABELED gives the student boxes only: set MODEL.{key} to False"
-            )
+    check_boxes_suffice(cfg, "DATASETS.UNLABELED")

@@ -160,7 +160,7 @@ def _compare(pseudo: PseudoFile, truth: PseudoFile, iou: float, floor: float) ->
     labels, labeled = found.labels, np.isin(pseudo.class_names, truth.class_names)
     known = result.counted & result.labeled[labels.image] & labeled[labels.classes]
     columns = (x[known] for x in (labels.scores, labels.classes, result.right))
-    per_class = np.bincount(result.objects.classes, minlength=len(labeled))
+    per_class = result.objects.class_counts(len(labeled))
     return _Compared(*columns, per_class, int(result.labeled.sum()))
 
 

@@ -90,10 +90,11 @@ def complete(
         "conflict": ~labeled & on_other,
         "added": ~labeled & ~on_other,
     }
-    count = {key: _per_class(guessed.classes[mask], names) for key, mask in reasons.items()}
-    count = {"class": names, "labels": _per_class(known.classes, names), **count}
+    boxes = {"labels": known, **{key: guessed.select(mask) for key, mask in reasons.items()}}
+    count = {key: x.class_counts(len(names)).tolist() for key, x in boxes.items()}
+    count = {"class": names, **count}
     rows = [dict(zip(count, row, strict=True)) for row in zip(*count.values(), strict=True)]
-    added = guessed.select(reasons["added"])
+    added = boxes["added"]
     info = _header(labels, pseudo, name, limits)
     info["counts"].update(boxes=len(known) + len(added), labels=len(known), added=len(added))
     info["complete"] = {"iou": iou, "conflict_iou": conflict_iou, "classes": rows}
@@ -112,10 +113,6 @@ def _on_labels(
         box, label = overlaps(guessed.image, guessed.boxes, known.image, known.boxes, limit)
         mask[box[(guessed.classes[box] == known.classes[label]) == same]] = True
     return masks[0], masks[1]
-
-
-def _per_class(classes: np.ndarray, names: Sequence[str]) -> list[int]:
-    return np.bincount(classes, minlength=len(names)).tolist()
 
 
 def _header(

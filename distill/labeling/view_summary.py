@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from distill.data.pseudo.file import PseudoFile
+from distill.data.pseudo.labels import PseudoLabels
 
 __all__ = ["summary"]
 
@@ -44,10 +45,10 @@ def summary(
         of_teacher = np.bincount(found.teacher, minlength=len(pseudo.teachers)).tolist()
         pairs = zip(pseudo.teachers, of_teacher, strict=True)
         facts += [(f"boxes of {name}", number) for name, number in pairs]
-    true_counts = _by_name(labels, labels.labels.classes) if labels else {}
+    true_counts = _by_name(labels, labels.labels) if labels else {}
     if labels:
         facts.append(("labels", len(labels.labels)))
-    counts = [_by_name(pseudo, x.classes) for x in (found, sure)]
+    counts = [_by_name(pseudo, x) for x in (found, sure)]
     rows = [(name, *(x.get(name, 0) for x in (*counts, true_counts))) for name in classes]
     bins = np.histogram(found.scores, bins=_BINS, range=(0, 1))[0]
     return {
@@ -58,8 +59,8 @@ def summary(
     }
 
 
-def _by_name(source: PseudoFile, classes: np.ndarray) -> dict[str, int]:
-    counts = np.bincount(classes, minlength=len(source.class_names)).tolist()
+def _by_name(source: PseudoFile, boxes: PseudoLabels) -> dict[str, int]:
+    counts = boxes.class_counts(len(source.class_names)).tolist()
     return dict(zip(source.class_names, counts, strict=True))
 
 

@@ -6,7 +6,7 @@ from detectron2.config import CfgNode
 
 from distill.utils.config_keys import defines_keys
 
-__all__ = ["add_pseudo_config", "check_pseudo_config"]
+__all__ = ["add_pseudo_config", "check_boxes_suffice", "check_pseudo_config"]
 
 
 @defines_keys
@@ -63,11 +63,8 @@ def check_pseudo_config(cfg: CfgNode) -> None:
                 f'DATASETS.PSEUDO has "{name}", which is no JSON file: name a file that '
                 "pseudo_label.py wrote, and put registered datasets into DATASETS.TRAIN"
             )
-    for key in ("MASK_ON", "KEYPOINT_ON", "LOAD_PROPOSALS"):
-        if cfg.DATASETS.PSEUDO and cfg.MODEL[key]:
-            raise ValueError(
-                f"DATASETS.PSEUDO gives the student boxes only: set MODEL.{key} to False"
-            )
+    if cfg.DATASETS.PSEUDO:
+        check_boxes_suffice(cfg, "DATASETS.PSEUDO")
     factors = tuple(cfg.DATASETS.REPEAT_FACTORS)
     names = (*cfg.DATASETS.TRAIN, *cfg.DATASETS.PSEUDO)
     if factors and len(factors) != len(names):
@@ -77,3 +74,18 @@ def check_pseudo_config(cfg: CfgNode) -> None:
         )
     if any(factor <= 0 for factor in factors):
         raise ValueError(f"DATASETS.REPEAT_FACTORS {factors} must be above 0")
+
+
+def check_boxes_suffice(cfg: CfgNode, source: str) -> None:
+    """Refuses a student that learns more than boxes.
+
+    Args:
+        cfg: the config.
+        source: the key of what has boxes alone.
+
+    Raises:
+        ValueError: one sentence that names the key to change.
+    """
+    for key in ("MASK_ON", "KEYPOINT_ON", "LOAD_PROPOSALS"):
+        if cfg.MODEL[key]:
+            raise ValueError(f"{source} gives the student boxes only: set MODEL.{key} to False")

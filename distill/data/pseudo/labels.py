@@ -62,6 +62,10 @@ class PseudoLabels:
         """How many boxes each image has, (num_images,)."""
         return np.bincount(self.image, minlength=num_images)
 
+    def class_counts(self, num_classes: int) -> np.ndarray:
+        """How many boxes each class has, (num_classes,)."""
+        return np.bincount(self.classes, minlength=num_classes)
+
     @classmethod
     def none(cls) -> PseudoLabels:
         """No box at all."""

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 
-import numpy as np
 from tabulate import tabulate
 
 from distill.data.pseudo.thresholds import Thresholds
@@ -96,7 +95,7 @@ def _inputs(args: argparse.Namespace) -> list[TeacherInput]:
 def _summary(merged: Merged) -> str:
     """What each teacher brought, who knows which class, and the conflicts."""
     counts = merged.file.info["counts"]
-    boxes = np.bincount(merged.file.labels.classes, minlength=len(merged.teachers_of)).tolist()
+    boxes = merged.file.labels.class_counts(len(merged.teachers_of)).tolist()
     parts = [
         tabulate([row.values() for row in merged.inputs], headers=merged.inputs[0].keys()),
         tabulate(

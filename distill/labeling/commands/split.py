@@ -11,7 +11,6 @@ import argparse
 import itertools
 from pathlib import Path
 
-import numpy as np
 from tabulate import tabulate
 
 from distill.data.pseudo.file import PseudoFile
@@ -97,5 +96,5 @@ def _draw(
 
 
 def _missing_classes(file: PseudoFile) -> list[str]:
-    boxes = np.bincount(file.labels.classes, minlength=len(file.class_names))
+    boxes = file.labels.class_counts(len(file.class_names))
     return [name for name, number in zip(file.class_names, boxes, strict=True) if not number]
