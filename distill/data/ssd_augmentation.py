@@ -26,7 +26,7 @@ from torchvision import tv_tensors
 from torchvision.transforms import v2
 
 from distill.data.mapper import is_ignored
-from distill.ops.boxes import aligned_overlap
+from distill.ops.boxes import aligned_overlap, box_centers
 
 __all__ = ["BoxMapper", "MinIoUCrop", "build_ssd_mapper", "color_distortion"]
 
@@ -238,5 +238,5 @@ def _within(table: Tensor, size: tuple[int, int]) -> tuple[Boxes, Tensor]:
 
 def _contains_center(patches: Tensor, boxes: Tensor) -> Tensor:
     """Whether patches (..., 4) contain the centers of boxes (..., 4)."""
-    centers = (boxes[..., :2] + boxes[..., 2:]) / 2
+    centers = box_centers(boxes)
     return ((centers >= patches[..., :2]) & (centers <= patches[..., 2:])).all(dim=-1)

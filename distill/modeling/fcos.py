@@ -11,7 +11,7 @@ from detectron2.modeling import META_ARCH_REGISTRY
 from detectron2.modeling.meta_arch.fcos import FCOS, FCOSHead
 from detectron2.structures import Boxes, Instances
 
-from distill.modeling.dense import tower_detector_arguments, tower_keys
+from distill.modeling.dense.config import tower_detector_arguments, tower_keys
 from distill.utils.config_keys import defines_keys
 
 __all__ = ["ConfigurableFCOS", "add_fcos_config"]

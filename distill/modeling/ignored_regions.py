@@ -28,7 +28,8 @@ from detectron2.structures import Boxes, Instances
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from distill.modeling.dense import CERTAIN_BACKGROUND
+from distill.modeling.dense.targets import CERTAIN_BACKGROUND
+from distill.ops.boxes import box_centers
 from distill.ops.padding import pad_rows
 from distill.utils.replacement import replaced_method
 from distill.views.contract import OneStageDetector
@@ -101,7 +102,7 @@ def centers_inside(boxes: Tensor, regions: Tensor) -> Tensor:
     Returns:
         (R,) bool.
     """
-    x, y = ((boxes[:, :2] + boxes[:, 2:]) / 2)[..., None].unbind(dim=1)
+    x, y = box_centers(boxes)[..., None].unbind(dim=1)
     left, top, right, bottom = regions.unbind(dim=1)
     return ((x >= left) & (x < right) & (y >= top) & (y < bottom)).any(dim=1)
 

@@ -1,4 +1,4 @@
-"""Overlap of boxes pair by pair, as box losses and their weights use it.
+"""Boxes: their overlap pair by pair, as losses and their weights use it, and where points lie.
 
 Sources: generalized IoU, arXiv 1902.09630; distance IoU, arXiv 1911.08287.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-__all__ = ["aligned_overlap"]
+__all__ = ["aligned_overlap", "box_centers", "side_distances"]
 
 # Below this area, in pixels squared, a box counts as one without area.
 _MIN_AREA = 1e-7
@@ -52,6 +52,24 @@ def aligned_overlap(boxes: Tensor, others: Tensor, kind: str = "giou") -> Tensor
         return iou - _ratio(area - union, area)
     offset = (low + high - other_low - other_high) / 2
     return iou - _ratio(offset.square().sum(-1), around.square().sum(-1))
+
+
+def box_centers(boxes: Tensor) -> Tensor:
+    """Centers (..., 2), x and y, of boxes (..., 4)."""
+    return (boxes[..., :2] + boxes[..., 2:]) / 2
+
+
+def side_distances(points: Tensor, boxes: Tensor) -> Tensor:
+    """How far the sides of boxes are from points, negative where a point lies beyond one.
+
+    Args:
+        points: (..., 2), x and y in pixels.
+        boxes: (..., 4) corners in pixels, of a shape that broadcasts with the points'.
+
+    Returns:
+        (..., 4) distances to the left, top, right and bottom side in pixels.
+    """
+    return torch.cat([points - boxes[..., :2], boxes[..., 2:] - points], dim=-1)
 
 
 def _area(size: Tensor) -> Tensor:

@@ -10,6 +10,7 @@ import torch
 from detectron2.config import CfgNode
 from torch import Tensor, nn
 
+from distill.ops.boxes import box_centers
 from distill.utils.config_keys import defines_keys
 from distill.utils.distributed import mean_over_devices
 from distill.views.dense import DenseLevel
@@ -100,7 +101,7 @@ def _select(
 
 def _inside(anchors: Tensor, sizes: Tensor) -> Tensor:
     """(N, R) bool: whether the anchors' centers (R, 4) lie in images of (N, 2) height and width."""
-    x, y = ((anchors[:, :2] + anchors[:, 2:]) / 2).unbind(1)
+    x, y = box_centers(anchors).unbind(1)
     return (x < sizes[:, 1:]) & (y < sizes[:, :1])
 
 

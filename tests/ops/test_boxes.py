@@ -1,4 +1,4 @@
-"""Overlap of boxes pair by pair."""
+"""Overlap of boxes pair by pair, and where points lie in them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import torch
 from torch.autograd import gradcheck
 from torchvision.ops import distance_box_iou_loss, generalized_box_iou_loss
 
-from distill.losses import aligned_overlap
+from distill.ops.boxes import aligned_overlap, box_centers, side_distances
 
 KINDS = ("iou", "giou", "diou")
 
@@ -98,3 +98,13 @@ def test_a_nan_is_not_hidden() -> None:
 def test_an_unknown_kind_is_refused() -> None:
     with pytest.raises(ValueError, match='kind is "ciou"; it must be "iou", "giou" or "diou"'):
         aligned_overlap(torch.zeros(1, 4), torch.zeros(1, 4), "ciou")
+
+
+def test_a_center_lies_half_way_between_the_corners() -> None:
+    boxes = torch.tensor([[[2.0, 4, 8, 6], [-4, -4, 0, 1]]])
+    assert box_centers(boxes).tolist() == [[[5, 5], [-2, -1.5]]]
+
+
+def test_distances_are_to_the_left_top_right_and_bottom_side() -> None:
+    points, boxes = torch.tensor([[5.0, 6.0], [0.0, 9.0]]), torch.tensor([2.0, 4, 9, 8])
+    assert side_distances(points, boxes).tolist() == [[3, 2, 4, 2], [-2, 5, 9, -1]]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from detectron2.config import CfgNode
 
-from distill.modeling.dense import tower_keys
+from distill.modeling.dense.config import tower_keys
 from distill.utils.config_keys import defines_keys
 
 __all__ = ["add_atss_config"]

@@ -16,13 +16,9 @@ from torch.nn import functional as F
 
 from distill.modeling.atss.head import ATSSHead
 from distill.modeling.atss.losses import centerness_target
-from distill.modeling.dense import (
-    AdaptiveDetector,
-    box_centers,
-    class_targets,
-    leave_out_ignored,
-)
-from distill.ops.boxes import aligned_overlap
+from distill.modeling.dense.adaptive import AdaptiveDetector
+from distill.modeling.dense.targets import class_targets, leave_out_ignored
+from distill.ops.boxes import aligned_overlap, box_centers
 from distill.utils.distributed import mean_over_devices
 from distill.views.heads import apply_deltas, central_probability
 
@@ -54,7 +50,7 @@ class ATSS(AdaptiveDetector):
             cls_loss_weight: factor of the focal loss.
             box_loss_weight: factor of the GIoU loss.
             centerness_loss_weight: factor of the centerness' cross-entropy.
-            arguments: those of :class:`~distill.modeling.dense.AdaptiveDetector`.
+            arguments: those of :class:`~distill.modeling.dense.adaptive.AdaptiveDetector`.
         """
         transform = Box2BoxTransform(weights=tuple(box_weights))
         super().__init__(box2box_transform=transform, **arguments)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from detectron2.modeling.meta_arch.fcos import FCOSHead
 
-from distill.modeling.dense import ScaledHead
+from distill.modeling.dense.head import ScaledHead
 
 __all__ = ["ATSSHead"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from distill.modeling.dense import side_distances
+from distill.ops.boxes import side_distances
 
 __all__ = ["centerness_target"]
 

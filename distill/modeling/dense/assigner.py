@@ -11,8 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from distill.modeling.dense.geometry import box_centers, side_distances
-from distill.ops.boxes import aligned_overlap
+from distill.ops.boxes import aligned_overlap, box_centers, side_distances
 
 __all__ = ["Candidates", "assign_anchors", "find_candidates"]
 

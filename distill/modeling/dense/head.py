@@ -25,7 +25,7 @@ class ScaledHead(RetinaNetHead):
 
         Args:
             input_shape: of each level.
-            arguments: see :func:`distill.modeling.dense.tower_arguments`.
+            arguments: see :func:`distill.modeling.dense.config.tower_arguments`.
         """
         super().__init__(input_shape=list(input_shape), **arguments)
         self.scales = nn.Parameter(torch.ones(len(input_shape)))

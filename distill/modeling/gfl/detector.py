@@ -16,19 +16,13 @@ from detectron2.structures import Boxes, Instances
 from torch import Tensor
 from torch.nn import functional as F
 
-from distill.modeling.dense import (
-    AdaptiveDetector,
-    box_centers,
-    class_targets,
-    leave_out_ignored,
-    pad_ground_truth,
-    side_distances,
-)
+from distill.modeling.dense.adaptive import AdaptiveDetector
+from distill.modeling.dense.targets import class_targets, leave_out_ignored, pad_ground_truth
 from distill.modeling.gfl.distribution import expected_distance
 from distill.modeling.gfl.head import GFLHead
 from distill.modeling.gfl.losses import distribution_focal_loss, quality_focal_loss
 from distill.modeling.gfl.region import valuable_region
-from distill.ops.boxes import aligned_overlap
+from distill.ops.boxes import aligned_overlap, box_centers, side_distances
 from distill.utils.distributed import mean_over_devices
 
 __all__ = ["GFL"]
@@ -70,7 +64,7 @@ class GFL(AdaptiveDetector):
             cls_loss_weight: factor of the quality focal loss.
             box_loss_weight: factor of the GIoU loss.
             dfl_loss_weight: factor of the distribution focal loss.
-            arguments: those of :class:`~distill.modeling.dense.AdaptiveDetector`.
+            arguments: those of :class:`~distill.modeling.dense.adaptive.AdaptiveDetector`.
 
         Raises:
             ValueError: if `reg_max` is not positive, or as there.

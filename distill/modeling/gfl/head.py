@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import nn
 
-from distill.modeling.dense import ScaledHead
+from distill.modeling.dense.head import ScaledHead
 
 __all__ = ["GFLHead"]
 
@@ -23,7 +23,7 @@ class GFLHead(ScaledHead):
 
         Args:
             reg_max: largest distance, in strides, of a distribution of reg_max + 1 bins.
-            arguments: see :func:`distill.modeling.dense.tower_arguments`.
+            arguments: see :func:`distill.modeling.dense.config.tower_arguments`.
         """
         super().__init__(num_anchors=1, **arguments)
         channels = self.bbox_pred.in_channels

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from distill.modeling.dense import assign_anchors, find_candidates
+from distill.modeling.dense.assigner import assign_anchors, find_candidates
 from distill.ops.boxes import aligned_overlap
 
 __all__ = ["valuable_region"]

@@ -13,7 +13,8 @@ from detectron2.structures import Boxes, ImageList, Instances
 from torch import Tensor
 
 from distill.losses import binary_class_logits
-from distill.modeling.dense import BaseDenseDetector, detection_arguments
+from distill.modeling.dense.base import BaseDenseDetector
+from distill.modeling.dense.config import detection_arguments
 from distill.modeling.ssd.head import SSDHead
 from distill.modeling.ssd.losses import multibox_loss
 from distill.modeling.ssd.matching import box_deltas, match_anchors
@@ -49,7 +50,7 @@ class SSD(BaseDenseDetector):
             box_weights: of (dx, dy, dw, dh) in the box transform.
             iou_threshold: above which an anchor is positive.
             negative_ratio: hard negatives for each positive.
-            arguments: the other ones of :class:`~distill.modeling.dense.BaseDenseDetector`.
+            arguments: the other ones of :class:`~distill.modeling.dense.base.BaseDenseDetector`.
         """
         super().__init__(
             backbone=backbone,

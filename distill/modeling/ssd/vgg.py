@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from functools import partial
 
 import torch
 from detectron2.config import CfgNode
@@ -99,31 +99,17 @@ class SSDBackbone(Backbone):
         return dict(zip(self._out_features, levels, strict=True))
 
 
-class _Layers(Protocol):
-    """The layers that the real-valued and the 1-bit VGG have in the same places."""
-
-    def first(self, in_channels: int, out_channels: int) -> nn.Module: ...
-
-    def conv(self, in_channels: int, out_channels: int) -> nn.Module: ...
-
-    def pool(self, channels: int, following: int) -> tuple[nn.Module, int]:
-        """The layer that halves the size before the stage that follows, and its channels."""
-        ...
-
-    def dilated(self, in_channels: int, out_channels: int, dilation: int) -> nn.Module: ...
-
-
 @dataclass(frozen=True)
-class _RealLayers:
-    norm: str
+class _Layers:
+    """The layers of the real-valued VGG."""
 
-    def first(self, in_channels: int, out_channels: int) -> nn.Module:
-        return self.conv(in_channels, out_channels)
+    norm: str
 
     def conv(self, in_channels: int, out_channels: int) -> nn.Module:
         return _conv_relu(in_channels, out_channels, 3, norm=self.norm)
 
     def pool(self, channels: int, following: int) -> tuple[nn.Module, int]:
+        """The layer that halves the size before the stage that follows, and its channels."""
         # Rounding up matters for pool3 of SSD300 alone: 75 cells become 38.
         return nn.MaxPool2d(2, 2, ceil_mode=True), channels
 
@@ -132,12 +118,10 @@ class _RealLayers:
 
 
 @dataclass(frozen=True)
-class _BinaryLayers:
-    norm: str
-    settings: BinarySettings
+class _BinaryLayers(_Layers):
+    """Those of the 1-bit VGG in the same places."""
 
-    def first(self, in_channels: int, out_channels: int) -> nn.Module:
-        return _conv_relu(in_channels, out_channels, 3, norm=self.norm)
+    settings: BinarySettings
 
     def conv(self, in_channels: int, out_channels: int) -> nn.Module:
         return BinaryBlock(in_channels, out_channels, norm=self.norm, settings=self.settings)
@@ -168,7 +152,7 @@ def build_ssd_vgg_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> SSDBackbone:
     Raises:
         ValueError: the keys of MODEL.SSD contradict each other.
     """
-    return _build(cfg, input_shape, _RealLayers(cfg.MODEL.SSD.NORM))
+    return _build(cfg, input_shape, _Layers(cfg.MODEL.SSD.NORM))
 
 
 @BACKBONE_REGISTRY.register()
@@ -222,7 +206,9 @@ def _vgg_layers(node: CfgNode, channels: int, layers: _Layers) -> Iterator[tuple
     stages = zip(node.VGG_CHANNELS, node.VGG_CONVS, strict=True)
     for stage, (width, convs) in enumerate(stages, start=1):
         for number in range(1, convs + 1):
-            make = layers.first if stage == number == 1 else layers.conv
+            # The image is read by a real-valued convolution, in the 1-bit network too.
+            first = stage == number == 1
+            make = partial(_conv_relu, kernel_size=3, norm=layers.norm) if first else layers.conv
             yield f"conv{stage}_{number}", make(channels, width)
             channels = width
         if stage < len(node.VGG_CHANNELS):

@@ -13,7 +13,7 @@ from detectron2.utils.events import EventStorage
 from helpers import tiny
 
 from distill.modeling.atss import ATSS, ATSSHead
-from distill.modeling.dense import tower_arguments
+from distill.modeling.dense.config import tower_arguments
 
 LOG2, LOG3 = math.log(2), math.log(3)
 

@@ -6,7 +6,7 @@ from detectron2.layers import CycleBatchNormList, ShapeSpec
 from torch import nn
 
 from distill.modeling.atss import ATSSHead
-from distill.modeling.dense import tower_arguments
+from distill.modeling.dense.config import tower_arguments
 
 
 def head(channels: int = 8, **changes) -> ATSSHead:

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from distill.modeling.dense import assign_anchors, find_candidates
+from distill.modeling.dense.assigner import assign_anchors, find_candidates
 
 # Six squares of 10 in a row, with centers at x = 5, 15, ..., 55, and another level of one of 20.
 FINE = torch.tensor([[x, 0.0, x + 10, 10.0] for x in range(0, 60, 10)])

@@ -6,7 +6,7 @@ import pytest
 from detectron2.config import CfgNode, get_cfg
 
 from distill import add_distill_config
-from distill.modeling.dense import tower_keys
+from distill.modeling.dense.config import tower_keys
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@ from __future__ import annotations
 import torch
 from detectron2.structures import Boxes, Instances
 
-from distill.modeling.dense import class_targets, pad_ground_truth
+from distill.modeling.dense.targets import class_targets, pad_ground_truth
 
 
 def objects(boxes: list[list[float]], classes: list[int]) -> Instances:

@@ -12,7 +12,7 @@ from detectron2.structures import Boxes, ImageList, Instances
 from detectron2.utils.events import EventStorage
 from helpers import tiny
 
-from distill.modeling.dense import tower_arguments
+from distill.modeling.dense.config import tower_arguments
 from distill.modeling.gfl import GFL, GFLHead
 from distill.views.student import record_student
 

@@ -7,7 +7,7 @@ import torch
 from detectron2.layers import CycleBatchNormList, ShapeSpec
 from torch import nn
 
-from distill.modeling.dense import tower_arguments
+from distill.modeling.dense.config import tower_arguments
 from distill.modeling.gfl import GFLHead
 
 
