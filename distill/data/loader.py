@@ -17,6 +17,7 @@ from distill.data.mapper import PseudoMapper
 from distill.data.records import Record, repeat_factors, training_records
 from distill.data.sampler import ResumableBatchSampler
 from distill.data.ssd_augmentation import build_ssd_mapper
+from distill.utils.config_keys import defines_keys
 from distill.utils.seeding import Stream, derive_seed, seeded
 
 __all__ = [
@@ -33,6 +34,13 @@ Mapper = Callable[[Record], "Record | None"]
 
 # Images tried in place of one that the mapper rejects.
 _MAX_TRIES = 100
+
+
+@defines_keys
+def _add_augmentation_key(cfg: CfgNode) -> None:
+    # How images are augmented and resized: default (Detectron2's INPUT keys), or ssd (distortion of
+    # colors, expansion, crop by IoU, MODEL.SSD.IMAGE_SIZE; a plain resize for tests).
+    cfg.INPUT.AUGMENTATION = "default"
 
 
 class _SeededDataset(Dataset):

@@ -12,7 +12,7 @@ from detectron2.data import transforms as T
 from detectron2.structures import Boxes, BoxMode
 from torch import Tensor
 
-__all__ = ["PseudoMapper", "ignore_boxes", "is_ignored"]
+__all__ = ["PseudoMapper", "ignore_boxes", "is_ignored", "visible_boxes"]
 
 Record = dict[str, Any]
 Annotation = dict[str, Any]
@@ -63,6 +63,20 @@ def ignore_boxes(
     """
     boxes = [BoxMode.convert(x["bbox"], x["bbox_mode"], BoxMode.XYXY_ABS) for x in annotations]
     table = np.array(boxes, dtype=np.float64).reshape(-1, 4)
-    moved = Boxes(torch.from_numpy(transforms.apply_box(table)))
-    moved.clip(image_size)
-    return moved[moved.nonempty(_MIN_SIDE)].tensor
+    return visible_boxes(torch.from_numpy(transforms.apply_box(table)), image_size)[0].tensor
+
+
+def visible_boxes(table: Tensor, image_size: tuple[int, int]) -> tuple[Boxes, Tensor]:
+    """Cuts boxes at the borders of an image.
+
+    Args:
+        table: (B, 4) corners in pixels.
+        image_size: its height and width.
+
+    Returns:
+        What is left of them, and (B,) bool, whether something is.
+    """
+    boxes = Boxes(table)
+    boxes.clip(image_size)
+    kept = boxes.nonempty(_MIN_SIDE)
+    return boxes[kept], kept

@@ -19,13 +19,13 @@ from detectron2.config import CfgNode
 from detectron2.data import DatasetMapper
 from detectron2.data import detection_utils as utils
 from detectron2.data import transforms as T
-from detectron2.structures import Boxes, BoxMode, Instances
+from detectron2.structures import BoxMode, Instances
 from PIL import Image
 from torch import Tensor
 from torchvision import tv_tensors
 from torchvision.transforms import v2
 
-from distill.data.mapper import is_ignored
+from distill.data.mapper import is_ignored, visible_boxes
 from distill.ops.boxes import aligned_overlap, box_centers
 
 __all__ = ["BoxMapper", "MinIoUCrop", "build_ssd_mapper", "color_distortion"]
@@ -33,9 +33,6 @@ __all__ = ["BoxMapper", "MinIoUCrop", "build_ssd_mapper", "color_distortion"]
 Record = dict[str, Any]
 # Takes and returns image, objects and ignored boxes, as v2's transforms do.
 Step = Callable[..., tuple[Tensor, tv_tensors.BoundingBoxes, tv_tensors.BoundingBoxes]]
-
-# The shortest side of a box, in pixels, as Detectron2 asks of annotations.
-_MIN_SIDE = 1e-5
 
 
 def color_distortion() -> v2.Transform:
@@ -181,10 +178,10 @@ class BoxMapper:
         size = tuple(image.shape[-2:])
         if "annotations" in record:
             classes = torch.tensor([int(x["category_id"]) for x in labeled], dtype=torch.int64)
-            boxes, kept = _within(objects, size)
+            boxes, kept = visible_boxes(objects.as_subclass(Tensor), size)
             sample["instances"] = Instances(size, gt_boxes=boxes, gt_classes=classes[kept])
         if len(ignored):
-            sample["ignore_boxes"] = _within(ignored, size)[0].tensor
+            sample["ignore_boxes"] = visible_boxes(ignored.as_subclass(Tensor), size)[0].tensor
         return sample
 
 
@@ -226,14 +223,6 @@ def _boxes(annotations: Sequence[Record], image: Tensor) -> tv_tensors.BoundingB
     boxes = [BoxMode.convert(x["bbox"], x["bbox_mode"], BoxMode.XYXY_ABS) for x in annotations]
     table = torch.tensor(boxes, dtype=torch.float32).reshape(-1, 4)
     return tv_tensors.BoundingBoxes(table, format="XYXY", canvas_size=tuple(image.shape[-2:]))
-
-
-def _within(table: Tensor, size: tuple[int, int]) -> tuple[Boxes, Tensor]:
-    """Boxes cut at the image's borders, without empty ones, and (G,) bool, which ones they are."""
-    boxes = Boxes(table.as_subclass(Tensor))
-    boxes.clip(size)
-    kept = boxes.nonempty(_MIN_SIDE)
-    return boxes[kept], kept
 
 
 def _contains_center(patches: Tensor, boxes: Tensor) -> Tensor:

@@ -16,7 +16,7 @@ from detectron2.modeling.meta_arch.dense_detector import DenseDetector, permute_
 from detectron2.structures import Boxes, ImageList, Instances
 from torch import Tensor, nn
 
-from distill.modeling.dense.targets import pad_ground_truth, targets_of
+from distill.modeling.dense.targets import pad_ground_truth
 from distill.views.heads import apply_deltas, best_probability
 
 __all__ = ["BaseDenseDetector"]
@@ -184,7 +184,9 @@ class BaseDenseDetector(DenseDetector, ABC):
         boxes, classes, valid = pad_ground_truth(gt_instances)
         tables = [x.tensor for x in anchors]
         index, positive = self.assign(tables, boxes, valid)
-        return targets_of(index, positive, boxes, classes, torch.cat(tables), self.num_classes)
+        labels = classes.gather(1, index).masked_fill(~positive, self.num_classes)
+        matched = boxes.gather(1, index[..., None].expand(-1, -1, 4))
+        return labels, torch.where(positive[..., None], matched, torch.cat(tables))
 
     def by_anchor(self, predictions: Sequence[list[Tensor]]) -> list[list[Tensor]]:
         """What the head returned, each a list of (N, R_l, D) by level.

@@ -18,7 +18,6 @@ __all__ = [
     "class_targets",
     "leave_out_ignored",
     "pad_ground_truth",
-    "targets_of",
 ]
 
 # A logit whose sigmoid, and so the focal loss of background, is 0; half precision holds it.
@@ -38,32 +37,6 @@ def pad_ground_truth(instances: Sequence[Instances]) -> tuple[Tensor, Tensor, Te
     boxes, valid = pad_rows([x.gt_boxes.tensor for x in instances], extra=1)
     classes, _ = pad_rows([x.gt_classes for x in instances], extra=1)
     return boxes, classes, valid
-
-
-def targets_of(
-    index: Tensor,
-    positive: Tensor,
-    boxes: Tensor,
-    classes: Tensor,
-    anchors: Tensor,
-    background: int,
-) -> tuple[Tensor, Tensor]:
-    """What every anchor should predict.
-
-    Args:
-        index: (N, R) the object of each anchor.
-        positive: (N, R) bool, whether it has one.
-        boxes: (N, G, 4) the objects' corners.
-        classes: (N, G) their classes.
-        anchors: (R, 4) corners.
-        background: label of an anchor without object.
-
-    Returns:
-        (N, R) int64 labels, and (N, R, 4) boxes: the object's, or the anchor itself.
-    """
-    labels = classes.gather(1, index).masked_fill(~positive, background)
-    matched = boxes.gather(1, index[..., None].expand(-1, -1, 4))
-    return labels, torch.where(positive[..., None], matched, anchors)
 
 
 def leave_out_ignored(logits: Tensor, labels: Tensor, num_classes: int) -> tuple[Tensor, Tensor]:

@@ -11,15 +11,11 @@ __all__ = ["add_ssd_config"]
 
 @defines_keys
 def add_ssd_config(cfg: CfgNode) -> None:
-    """Adds the keys of SSD and of its augmentation to a Detectron2 config, in place.
+    """Adds the keys of SSD to a Detectron2 config, in place.
 
     Args:
         cfg: a config made by ``detectron2.config.get_cfg()``.
     """
-    # How images are augmented and resized: default (Detectron2's INPUT keys), or ssd (distortion of
-    # colors, expansion, crop by IoU, MODEL.SSD.IMAGE_SIZE; a plain resize for tests).
-    cfg.INPUT.AUGMENTATION = "default"
-
     ssd = cfg.MODEL.SSD = CfgNode()
     # Classes without the background.
     ssd.NUM_CLASSES = 80
