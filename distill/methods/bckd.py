@@ -140,13 +140,10 @@ class BCKD(Method):
             f"loss_bckd_{name}": self.weights[name] * torch.stack(x).sum()
             for name, x in terms.items()
         }
-
-        def picture():  # noqa: ANN202 (an array; NumPy is not imported here)
-            return draw_dense_discrepancy(student, teacher)
-
-        return MethodOutput(
-            losses, {"bckd/num_positives": positives}, picture if self.head == "dense" else None
-        )
+        output = MethodOutput(losses, {"bckd/num_positives": positives})
+        if self.head == "dense":
+            output.picture = lambda: draw_dense_discrepancy(student, teacher)
+        return output
 
     def _compare(self, part: _Part, positives: Tensor) -> dict[str, Tensor]:
         """The terms of one level or of all proposals, without their weights."""

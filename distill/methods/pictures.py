@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -16,6 +17,9 @@ from distill.views.dense_pairs import pair_levels
 from distill.views.sharing import SharedProposals
 from distill.views.student import StudentSignals
 from distill.views.teacher import TeacherSignals
+
+if TYPE_CHECKING:
+    from detectron2.utils.visualizer import Visualizer
 
 __all__ = ["draw_dense_discrepancy", "draw_discrepancy", "draw_heat", "draw_proposals"]
 
@@ -49,9 +53,6 @@ def draw_proposals(
     Returns:
         (s H, 2 s W, 3) uint8 RGB, with a whole-number scale s of 1 or more.
     """
-    # Imported here as it needs OpenCV, which training without pictures does not.
-    from detectron2.utils.visualizer import Visualizer
-
     image = _to_rgb(example["image"])
     left = image
     if mask is not None:
@@ -65,10 +66,8 @@ def draw_proposals(
             np.uint8
         )
     truth = example["instances"].gt_boxes.tensor.cpu().numpy()
-    # Small images are enlarged, so that the lines don't hide what they surround.
-    scale = max(1, _LEGIBLE // min(image.shape[:2]))
-    panels = [Visualizer(left, scale=scale).overlay_instances(boxes=truth).get_image()]
-    panel = Visualizer(image, scale=scale)
+    panels = [_canvas(left).overlay_instances(boxes=truth).get_image()]
+    panel = _canvas(image)
     if proposals is not None:
         shown = (proposals.image_index == 0) & proposals.foreground
         off = torch.zeros_like(shown)
@@ -104,22 +103,19 @@ def draw_discrepancy(
     Returns:
         (s H, 4 s W, 3) uint8 RGB, with a whole-number scale s of 1 or more.
     """
-    from detectron2.utils.visualizer import Visualizer
-
     image = _to_rgb(example["image"])
-    scale = max(1, _LEGIBLE // min(image.shape[:2]))
     order = scores.argsort()
     ranks = np.linspace(0, 1, max(1, len(order)))
     colors = [tuple(color) for color in colormaps["jet"](ranks[: len(order)])[:, :3]]
-    scored = Visualizer(image, scale=scale)
+    scored = _canvas(image)
     for box, color in zip(boxes[order].detach().cpu().numpy(), colors, strict=True):
         scored.draw_box(box, edge_color=color)
     lit = np.zeros(image.shape[:2], dtype=bool)
     for x0, y0, x1, y1 in selected.detach().cpu().round().int().clamp(min=0).tolist():
         lit[y0:y1, x0:x1] = True
     chosen = np.where(lit[..., None], image, image // 4).astype(np.uint8)
-    panels = [scored.output.get_image(), Visualizer(chosen, scale=scale).output.get_image()]
-    panels += [_draw_detections(image, x, scale) for x in (student, teacher)]
+    panels = [scored.output.get_image(), _canvas(chosen).output.get_image()]
+    panels += [_draw_detections(image, x) for x in (student, teacher)]
     return np.concatenate(panels, axis=1)
 
 
@@ -135,15 +131,12 @@ def draw_heat(example: dict, heat: Tensor, student: Instances, teacher: Instance
     Returns:
         (s H, 3 s W, 3) uint8 RGB, with a whole-number scale s of 1 or more.
     """
-    from detectron2.utils.visualizer import Visualizer
-
     image = _to_rgb(example["image"])
-    scale = max(1, _LEGIBLE // min(image.shape[:2]))
     height, width = image.shape[:2]
     colors = colormaps["inferno"](heat[:height, :width].cpu().numpy())[..., :3]
     blended = (0.4 * image + 0.6 * 255 * colors).astype(np.uint8)
-    panels = [Visualizer(blended, scale=scale).output.get_image()]
-    panels += [_draw_detections(image, x, scale) for x in (student, teacher)]
+    panels = [_canvas(blended).output.get_image()]
+    panels += [_draw_detections(image, x) for x in (student, teacher)]
     return np.concatenate(panels, axis=1)
 
 
@@ -179,18 +172,22 @@ def draw_dense_discrepancy(
     return draw_heat(student.batched_inputs[0], heat, student.detect(0), teacher.detect(0))
 
 
-def _draw_detections(image: np.ndarray, found: Instances, scale: int) -> np.ndarray:
+def _draw_detections(image: np.ndarray, found: Instances) -> np.ndarray:
     """The surer detections on an image, with class and score."""
-    from detectron2.utils.visualizer import Visualizer
-
     sure = found[found.scores > _SURE].to("cpu")
     labels = [
         f"{label} {score:.2f}"
         for label, score in zip(sure.pred_classes.tolist(), sure.scores.tolist(), strict=True)
     ]
-    panel = Visualizer(image, scale=scale)
-    panel.overlay_instances(boxes=sure.pred_boxes, labels=labels)
-    return panel.output.get_image()
+    return _canvas(image).overlay_instances(boxes=sure.pred_boxes, labels=labels).get_image()
+
+
+def _canvas(image: np.ndarray) -> Visualizer:
+    """An image to draw on; small ones are enlarged, so that lines don't hide what they surround."""
+    # Imported here as it needs OpenCV, which training without pictures does not.
+    from detectron2.utils.visualizer import Visualizer
+
+    return Visualizer(image, scale=max(1, _LEGIBLE // min(image.shape[:2])))
 
 
 def _to_rgb(image: Tensor) -> np.ndarray:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from detectron2.config import CfgNode, configurable
 from detectron2.structures.boxes import Boxes, matched_pairwise_iou
@@ -182,7 +183,7 @@ class TADF(NeckMethod):
                 diagnostics[f"tadf/gate_{name}"] = gate.sum() / count.clamp(min=1)
         losses = {key: x * self.weights[key.rsplit("_", 1)[1]] for key, x in losses.items()}
 
-        def picture():  # noqa: ANN202 (an array; NumPy is not imported here)
+        def picture() -> np.ndarray:
             mask = self._mask(pairs[0].context)[0, 0] if pairs else None
             return draw_proposals(
                 student.batched_inputs[0], mask, self.levels[0].stride, proposals, gates
