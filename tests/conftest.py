@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import random
 import sys
@@ -44,6 +45,17 @@ def _plain_scripts() -> Iterator[None]:
     # whether two steps are equal would depend on the tests before.
     with torch.jit.optimized_execution(False):
         yield
+
+
+@pytest.fixture(autouse=True)
+def _own_loggers() -> Iterator[None]:
+    # A test that sets up a run in this process changes what the next one would find in the log.
+    loggers = [logging.getLogger(name) for name in ("distill", "detectron2", "fvcore")]
+    before = [(x, x.level, x.propagate, list(x.handlers)) for x in loggers]
+    yield
+    for logger, level, propagate, handlers in before:
+        logger.setLevel(level)
+        logger.propagate, logger.handlers = propagate, handlers
 
 
 _TINY_DETECTOR = """

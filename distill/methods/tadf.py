@@ -13,7 +13,6 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 from detectron2.config import CfgNode, configurable
-from detectron2.structures.boxes import Boxes, matched_pairwise_iou
 from torch import Tensor, nn
 
 from distill.losses import (
@@ -27,6 +26,7 @@ from distill.methods.base import METHODS, MethodOutput, check_choices
 from distill.methods.neck import MapPair, NeckContext, NeckMethod
 from distill.methods.pictures import draw_proposals
 from distill.methods.schedule import Schedule, schedule_keys
+from distill.ops.boxes import aligned_overlap
 from distill.views.levels import Level
 from distill.views.roi import RoiOutputs
 from distill.views.sharing import SharedProposals, share_proposals
@@ -221,7 +221,7 @@ class TADF(NeckMethod):
             return torch.ones_like(proposals.foreground)
 
         def quality(boxes: Tensor) -> Tensor:
-            return matched_pairwise_iou(Boxes(boxes), Boxes(proposals.gt_boxes))
+            return aligned_overlap(boxes, proposals.gt_boxes, "iou")
 
         def decoded(outputs: RoiOutputs) -> Tensor:
             deltas = outputs.class_deltas(_box_class(proposals)).detach().float()
