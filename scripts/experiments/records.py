@@ -20,7 +20,7 @@ RECORDS_FILE = "results.csv"
 ENVIRONMENTS_FILE = "environments.txt"
 Row = dict[str, str]
 _SCORES = {"ap": "AP", "ap50": "AP50", "ap75": "AP75", "top1": "top1", "top5": "top5"}
-_KEY = ("plan", "run", "seed")
+_KEY = ("plan", "name", "seed")
 _FIRST = (*_KEY, "revision", "config", "environment")
 _ABSOLUTE_PATH = re.compile(r"(?<![\w.>/:-])/(?:[\w.+-]+/)+")
 
@@ -28,7 +28,7 @@ _ABSOLUTE_PATH = re.compile(r"(?<![\w.>/:-])/(?:[\w.+-]+/)+")
 def rows_of(plan: Plan) -> list[Row]:
     """The rows of the finished runs of a plan, without revision, config and environment.
 
-    Columns: plan, run, seed, iterations, seconds of training steps, parameters of the student, then
+    Columns: plan, name, seed, iterations, seconds of training steps, parameters of the student, then
     ``<dataset>/AP``, ``/AP50`` and ``/AP75`` in percent of every test dataset (``/top1`` and
     ``/top5`` of a pre-training), and, with the stage before it, the same after each stage but the
     last. What is undefined is empty.
@@ -86,7 +86,7 @@ def read_rows(folder: Path) -> list[Row]:
 def _row(plan: Plan, run: Run, results: Mapping[str, Any]) -> Row:
     values = {
         "plan": plan.name,
-        "run": run.name,
+        "name": run.name,
         "seed": run.seed,
         "iterations": results["iterations"],
         "seconds": round(results["train_seconds"]),

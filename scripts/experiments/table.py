@@ -32,22 +32,15 @@ def format_tables(plan: Plan, dataset: str | None = None) -> str:
     Raises:
         ValueError: if a finished run was not evaluated on the dataset.
     """
-    rows = rows_of(plan)
     groups = plan.groups or {"run": Group({name: name for name in plan.names})}
-    first = next((key for row in rows for key in row if key.endswith("/AP")), "/AP")
-    scores = dataset or first.removesuffix("/AP")
-    default = {
-        **{score: f"{scores}/{score}" for score in ("AP", "AP50", "AP75")},
-        "train seconds": "seconds",
-        "parameters": "parameters",
-    }
-    for row in rows if dataset else ():
-        if f"{dataset}/AP" not in row:
-            others = ", ".join(key.removesuffix("/AP") for key in row if key.endswith("/AP"))
-            raise ValueError(
-                f"{row['run']} was not evaluated on {dataset} but on {others or 'nothing'}: name "
-                "another dataset, or put it into DATASETS.TEST of the plan's opts."
-            )
+    shown = {name for group in groups.values() for name in group.rows}
+    rows = [row for row in rows_of(plan) if row["name"] in shown]
+    if dataset is not None:
+        for row in rows:
+            _check_evaluated(row, dataset)
+    scores = dataset or next((x for row in rows for x in _datasets(row)), "")
+    default = {score: f"{scores}/{score}" for score in ("AP", "AP50", "AP75")}
+    default |= {"train seconds": "seconds", "parameters": "parameters"}
     return "\n\n".join(
         _table(title, group.rows, (None if dataset else group.columns) or default, rows)
         for title, group in groups.items()
@@ -94,14 +87,26 @@ def _recorded(path: str, title: str) -> str:
     return _table(title, group.rows, group.columns, rows)
 
 
+def _datasets(row: Row) -> list[str]:
+    return [column.removesuffix("/AP") for column in row if column.endswith("/AP")]
+
+
+def _check_evaluated(row: Row, dataset: str) -> None:
+    if dataset not in _datasets(row):
+        raise ValueError(
+            f"{row['name']} was not evaluated on {dataset} but on "
+            f"{', '.join(_datasets(row)) or 'nothing'}: name another dataset, or put it into "
+            "DATASETS.TEST of the plan's opts."
+        )
+
+
 def _table(title: str, labels: dict[str, str], columns: dict[str, str], rows: Sequence[Row]) -> str:
     """A table whose first cells are a group's title, and the labels of its rows."""
     table = []
     for name, label in labels.items():
-        runs = [row for row in rows if row["run"] == name]
-        iterations = "/".join(sorted({row["iterations"] for row in runs}, key=int))
+        runs = [row for row in rows if row["name"] == name]
         cells = [_cell(runs, column) for column in columns.values()]
-        table.append([*_cells(label), iterations or "-", str(len(runs)), *cells])
+        table.append([*_cells(label), _cell(runs, "iterations"), str(len(runs)), *cells])
     headers = [*_cells(title), "iterations", "seeds", *columns]
     return tabulate(table, headers, tablefmt="github", disable_numparse=True)
 
@@ -111,5 +116,8 @@ def _cells(text: str) -> list[str]:
 
 
 def _cell(runs: Sequence[Row], column: str) -> str:
+    if column in ("iterations", "parameters"):
+        # Alike for all seeds, as a rule.
+        return "/".join(sorted({row[column] for row in runs if row.get(column)}, key=int)) or "-"
     values = [float(row[column]) if row.get(column) else None for row in runs]
     return mean_and_spread(values, 1 if "/" in column else 0)

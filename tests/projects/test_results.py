@@ -31,7 +31,7 @@ def test_the_tables_of_a_page_are_those_of_the_recorded_runs(path: Path) -> None
 def test_a_recorded_run_has_the_config_that_its_plan_makes_today(folder: Path) -> None:
     rows: dict[tuple[str, str], Row] = {}
     for row in read_rows(folder):
-        other = rows.setdefault((row["plan"], row["run"]), row)
+        other = rows.setdefault((row["plan"], row["name"]), row)
         assert other["config"] == row["config"], "seeds of a run share a config"
     assert rows
     plans = {name: load_plan(folder / "plans" / f"{name}.yaml") for name, _ in rows}

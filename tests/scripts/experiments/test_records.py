@@ -49,7 +49,7 @@ def test_only_a_finished_run_has_a_row(plan: Plan, tmp_path: Path) -> None:
     environment = row.pop("environment")
     assert row == {
         "plan": "p",
-        "run": "x",
+        "name": "x",
         "seed": "0",
         "iterations": "800",
         "seconds": "100",

@@ -64,7 +64,7 @@ def test_a_row_is_a_run_over_its_finished_seeds(plan: Plan) -> None:
         "80.0 ± 0.0",
         "-",
         "100 ± 0",
-        "218000 ± 0",
+        "218000",
     ]
     assert cells(table, "to_come") == ["to_come", "-", "0", "-", "-", "-", "-", "-"]
 
@@ -94,7 +94,7 @@ columns: {AP: a/AP}
 groups:
   short: {alone: student alone}
 """
-CSV = "plan,run,seed,iterations,a/AP\nresults,alone,0,8,1.0\nresults,alone,1,8,2.0\n"
+CSV = "plan,name,seed,iterations,a/AP\nresults,alone,0,8,1.0\nresults,alone,1,8,2.0\n"
 PAGE = "Before.\n\n<!-- table {plan}: short -->\n\nold\n\n<!-- end of table -->\n\nAfter.\n"
 
 
