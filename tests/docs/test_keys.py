@@ -17,3 +17,9 @@ def test_the_list_of_keys_is_current() -> None:
     assert done.returncode == 0, done.stderr
     page = (ROOT / "docs" / "reference" / "keys.md").read_text()
     assert page == done.stdout, "run scripts/list_keys.py > docs/reference/keys.md"
+
+
+def test_every_key_has_a_meaning() -> None:
+    page = (ROOT / "docs" / "reference" / "keys.md").read_text()
+    rows = [line for line in page.splitlines() if line.startswith("| `")]
+    assert rows and not [row for row in rows if not row.split("|")[-2].strip()]
