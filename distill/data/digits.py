@@ -32,6 +32,7 @@ from distill.data.digits_render import (
     load_sources,
     render_image,
 )
+from distill.utils.files import write_json
 
 __all__ = ["SPLITS", "Split", "default_root", "prepare_split", "register_digits"]
 
@@ -171,10 +172,10 @@ def _make_folder(folder: Path, name: str, split: Split, sources: Sources) -> Non
         boxes.append(found)
     labels = _coco_json(boxes, split.classes)
     if split.labeled:
-        _write_json(partial / f"{name}.json", labels)
+        write_json(partial / f"{name}.json", labels)
     else:
-        _write_json(partial / f"{name}.json", {**labels, "annotations": []})
-        _write_json(partial / f"{name}_labels.json", labels)
+        write_json(partial / f"{name}.json", {**labels, "annotations": []})
+        write_json(partial / f"{name}_labels.json", labels)
     partial.rename(folder)
 
 
@@ -210,10 +211,6 @@ def _coco_json(boxes: list[list[LabeledBox]], classes: tuple[str, ...]) -> dict[
         "annotations": [{"id": i, **box} for i, box in enumerate(annotations, start=1)],
         "categories": [{"id": i, "name": name} for i, name in enumerate(classes, start=1)],
     }
-
-
-def _write_json(path: Path, content: dict[str, Any]) -> None:
-    path.write_text(json.dumps(content), encoding="utf-8")
 
 
 def _load(name: str, root: Path) -> list[dict[str, Any]]:
