@@ -11,15 +11,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from detectron2.data import DatasetCatalog, DatasetMapper, MetadataCatalog
+from detectron2.data import DatasetMapper, MetadataCatalog
 from detectron2.data import transforms as T
 from detectron2.data.detection_utils import convert_PIL_to_numpy
 from detectron2.utils.file_io import PathManager
 from PIL import Image, ImageOps, UnidentifiedImageError
 from torch.utils.data import Dataset
 
-from distill.data import check_datasets
-from distill.labeling.sources import common_root
+from distill.labeling.sources import common_root, dataset_records, listed_images
 from distill.utils.files import bytes_digest
 
 __all__ = ["ImageListing", "MappedImages", "printable", "read_image"]
@@ -84,16 +83,12 @@ class ImageListing(Sequence):
             FileNotFoundError: if a file or folder of the dataset is missing.
             ValueError: if it is unknown, holds no image, or two of its images share an id.
         """
-        check_datasets((name,), key=key)
-        records = DatasetCatalog.get(name)
-        if not len(records):
-            raise ValueError(f"{key} has {name}, which holds no image: check its files.")
+        records = dataset_records(name, key)
         root = common_root(records, MetadataCatalog.get(name).get("image_root"))
-        ids = [_plain(x.get("image_id", number)) for number, x in enumerate(records, start=1)]
-        if len(set(ids)) < len(ids):
+        images = listed_images(records, root)
+        if len({image_id for image_id, _ in images}) < len(images):
             raise ValueError(f"{key} has {name}, whose images share an image_id: correct it.")
-        files = (Path(os.path.relpath(x["file_name"], root)).as_posix() for x in records)
-        return cls.pack(root, zip(files, ids, strict=True), name)
+        return cls.pack(root, ((file, _plain(image_id)) for image_id, file in images), name)
 
     def __len__(self) -> int:
         return len(self.ends)

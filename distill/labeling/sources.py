@@ -18,7 +18,14 @@ from distill.data.pseudo.file import PseudoFile
 from distill.data.pseudo.labels import HUMAN, PseudoLabels
 from distill.data.registration import image_root, is_json_dataset, json_path
 
-__all__ = ["common_root", "dataset_labels", "load_labels", "true_labels"]
+__all__ = [
+    "common_root",
+    "dataset_labels",
+    "dataset_records",
+    "listed_images",
+    "load_labels",
+    "true_labels",
+]
 
 Record = dict[str, Any]
 
@@ -43,10 +50,7 @@ def load_labels(source: str, *, option: str = "--labels") -> PseudoFile:
     if is_json_dataset(source):
         file = PseudoFile.load(json_path(source))
         return replace(file, info={**file.info, "image_root": _root_of_json(source, file)})
-    check_datasets((source,), key=option)
-    records = DatasetCatalog.get(source)
-    if not len(records):
-        raise ValueError(f"{option} has {source}, which holds no image: check its files.")
+    records = dataset_records(source, option)
     try:
         file = dataset_labels(source, records)
     except KeyError as error:
@@ -57,6 +61,32 @@ def load_labels(source: str, *, option: str = "--labels") -> PseudoFile:
         if any(image[key] is None for image in file.images):
             raise ValueError(f"{option} has {source}, whose records lack '{key}': add it.")
     return file
+
+
+def dataset_records(name: str, option: str) -> Sequence[Record]:
+    """The images of a registered dataset in Detectron2's format, at least one.
+
+    Args:
+        name: the dataset.
+        option: the option or key that names it, for messages.
+
+    Raises:
+        FileNotFoundError: if a file or folder of the dataset is missing.
+        ValueError: one sentence, if it is unknown or holds no image.
+    """
+    check_datasets((name,), key=option)
+    records = DatasetCatalog.get(name)
+    if not len(records):
+        raise ValueError(f"{option} has {name}, which holds no image: check its files.")
+    return records
+
+
+def listed_images(records: Sequence[Record], root: str) -> list[tuple[Any, str]]:
+    """Of each image its id, by default its number from 1 on, and its file's name below a folder."""
+    return [
+        (x.get("image_id", number), Path(os.path.relpath(x["file_name"], root)).as_posix())
+        for number, x in enumerate(records, start=1)
+    ]
 
 
 def dataset_labels(name: str, records: Sequence[Record]) -> PseudoFile:
@@ -82,7 +112,10 @@ def dataset_labels(name: str, records: Sequence[Record]) -> PseudoFile:
     if metadata.get("labels_json"):
         known = PseudoFile.load(metadata.labels_json)
         return replace(known, info={**known.info, **info})
-    images = [_image(record, number, root) for number, record in enumerate(records, start=1)]
+    images = [
+        {"id": image_id, "file_name": file, "width": x.get("width"), "height": x.get("height")}
+        for (image_id, file), x in zip(listed_images(records, root), records, strict=True)
+    ]
     labels, crowds = (_labels(records, crowds=crowds) for crowds in (False, True))
     names = tuple(metadata.get("thing_classes") or ())
     highest = max(labels.classes.max(initial=-1), crowds.classes.max(initial=-1))
@@ -131,15 +164,6 @@ def _root_of_json(source: str, file: PseudoFile) -> str:
         return os.path.abspath(image_root(source, file))
     root = file.info["image_root"]
     return os.path.abspath(json_path(source).parent / root) if root else ""
-
-
-def _image(record: Record, number: int, root: str) -> Record:
-    return {
-        "id": record.get("image_id", number),
-        "file_name": Path(os.path.relpath(record["file_name"], root)).as_posix(),
-        "width": record.get("width"),
-        "height": record.get("height"),
-    }
 
 
 def _labels(records: Sequence[Record], *, crowds: bool) -> PseudoLabels:

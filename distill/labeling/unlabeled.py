@@ -63,6 +63,7 @@ def _labeled(job: UnlabeledJob) -> PseudoFile:
     """The teacher's file on all ranks, which is made if need be."""
     file = _read(job) if comm.is_main_process() else None
     if comm.all_gather(comm.is_main_process() and file is None)[0]:
+        job.output.mkdir(parents=True, exist_ok=True)
         for sentence in generate(job):
             _logger.info(sentence)
         file = PseudoFile.load(job.result) if comm.is_main_process() else None
@@ -72,7 +73,6 @@ def _labeled(job: UnlabeledJob) -> PseudoFile:
 
 def _read(job: UnlabeledJob) -> PseudoFile | None:
     """The file on disk, or None where there is none that can be used."""
-    job.output.mkdir(parents=True, exist_ok=True)
     try:
         file = PseudoFile.load(job.result)
     except FileNotFoundError:

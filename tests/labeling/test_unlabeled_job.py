@@ -100,6 +100,15 @@ def test_a_dataset_is_labeled_once_whatever_the_threshold(tmp_path, built):
     assert 0 < len(boxes[1]) < len(boxes[0]) and all(box in boxes[0] for box in boxes[1])
 
 
+def test_a_file_is_enough_to_train_on(tmp_path, built):
+    cfg = _config(tmp_path)
+    first = unlabeled_records(cfg)
+    (path,) = _files(tmp_path)
+    shutil.rmtree(path.with_suffix(""))
+    assert unlabeled_records(cfg) == first and len(built) == 1
+    assert not path.with_suffix("").exists()
+
+
 @pytest.mark.parametrize(
     "change",
     [
