@@ -76,7 +76,9 @@ def test_a_checkpoint_of_the_other_precision_loads_with_one_warning(
     with caplog.at_level(logging.WARNING):
         checkpointer = SafeCheckpointer(model)
         checkpointer.load(str(tmp_path / "model.pth"))
-    assert [record.name for record in caplog.records] == ["distill.modeling.binary.layers"]
+    # Runs in this process may have set other loggers to tell more than warnings.
+    warnings = [x.name for x in caplog.records if x.levelno >= logging.WARNING]
+    assert warnings == ["distill.modeling.binary.layers"]
     assert "its accuracy holds only after further training" in caplog.text
     incompatible = checkpointer.incompatible
     assert incompatible.missing_keys == incompatible.unexpected_keys == []
