@@ -92,7 +92,8 @@ def write_report(plan: Plan, template: Path) -> Path:
         "titles": ["ground truth", *_TITLES.values()],
         "threshold": _THRESHOLD,
     }
-    _write(page, render_page(template, values))
+    html = render_page(template, values)
+    atomic_write(page, lambda stream: stream.write(html.encode()))
     return page
 
 
@@ -140,7 +141,3 @@ def _examples(runs: dict[str, Run]) -> list[Example]:
             pictures[title] = mark_right(detections[index], truth)
         examples.append(Example.of_file(sample["file_name"], pictures))
     return examples
-
-
-def _write(path: Path, text: str) -> None:
-    atomic_write(path, lambda stream: stream.write(text.encode()))

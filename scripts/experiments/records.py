@@ -28,7 +28,7 @@ _ABSOLUTE_PATH = re.compile(r"(?<![\w.>/:-])/(?:[\w.+-]+/)+")
 def rows_of(plan: Plan) -> list[Row]:
     """The rows of the finished runs of a plan, without revision, config and environment.
 
-    Columns: plan, name, seed, iterations, seconds of training steps, parameters of the student, then
+    Columns: plan, name, seed, iterations, seconds of training steps, the student's parameters, then
     ``<dataset>/AP``, ``/AP50`` and ``/AP75`` in percent of every test dataset (``/top1`` and
     ``/top5`` of a pre-training), and, with the stage before it, the same after each stage but the
     last. What is undefined is empty.
