@@ -6,15 +6,12 @@ from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from detectron2.config import CfgNode
-from detectron2.data import (
-    DatasetFromList,
-    build_detection_test_loader,
-)
+from detectron2.data import DatasetFromList, build_detection_test_loader
 from detectron2.utils import comm
 from torch.utils.data import DataLoader, Dataset
 
-from distill.data.mapper import PseudoMapper
-from distill.data.records import Record, repeat_factors, training_records
+from distill.data.mapper import PseudoMapper, Record
+from distill.data.records import repeat_factors, training_records
 from distill.data.sampler import ResumableBatchSampler
 from distill.data.ssd_augmentation import build_ssd_mapper
 from distill.utils.config_keys import defines_keys

@@ -12,8 +12,9 @@ from detectron2.data import transforms as T
 from detectron2.structures import Boxes, BoxMode
 from torch import Tensor
 
-__all__ = ["PseudoMapper", "ignore_boxes", "is_ignored", "visible_boxes"]
+__all__ = ["PseudoMapper", "Record", "ignore_boxes", "is_ignored", "visible_boxes"]
 
+# An image in Detectron2's format, as a dataset lists it or as a model takes it.
 Record = dict[str, Any]
 Annotation = dict[str, Any]
 

@@ -17,7 +17,8 @@ from distill.data.loader import (
     build_mapper,
     images_per_rank,
 )
-from distill.data.records import Record, repeat_factors, training_records
+from distill.data.mapper import Record
+from distill.data.records import repeat_factors, training_records
 from distill.data.sampler import MixedBatchSampler
 from distill.utils.seeding import Stream, derive_seed
 

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog, get_detection_dataset_dicts
 from detectron2.data.samplers import RepeatFactorTrainingSampler
 
+from distill.data.mapper import Record
 from distill.data.pseudo.records import load_pseudo_records
 from distill.data.registration import is_json_dataset, register_json_dataset
 
-__all__ = ["Record", "repeat_factors", "training_records"]
-
-Record = dict[str, Any]
+__all__ = ["repeat_factors", "training_records"]
 
 
 def training_records(cfg: CfgNode) -> Sequence[Record]:

@@ -11,7 +11,6 @@ is; and it limits the patch's own ratio of sides, where the authors limit that t
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import numpy as np
 import torch
@@ -25,12 +24,11 @@ from torch import Tensor
 from torchvision import tv_tensors
 from torchvision.transforms import v2
 
-from distill.data.mapper import is_ignored, visible_boxes
+from distill.data.mapper import Record, is_ignored, visible_boxes
 from distill.ops.boxes import aligned_overlap, box_centers
 
 __all__ = ["BoxMapper", "MinIoUCrop", "build_ssd_mapper", "color_distortion"]
 
-Record = dict[str, Any]
 # Takes and returns image, objects and ignored boxes, as v2's transforms do.
 Step = Callable[..., tuple[Tensor, tv_tensors.BoundingBoxes, tv_tensors.BoundingBoxes]]
 
@@ -60,16 +58,10 @@ class MinIoUCrop:
     """
 
     ious = (0.0, 0.1, 0.3, 0.5, 0.7, 0.9)
-
-    def __init__(self, min_scale: float = 0.3, trials: int = 50) -> None:
-        """Describes the patches.
-
-        Args:
-            min_scale: smallest square root of the patch's share of the image's area.
-            trials: patches that are drawn.
-        """
-        self.min_scale = min_scale
-        self.trials = trials
+    # Smallest square root of the patch's share of the image's area.
+    min_scale = 0.3
+    # Patches that are drawn.
+    trials = 50
 
     def __call__(
         self,

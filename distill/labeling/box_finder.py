@@ -14,14 +14,12 @@ from detectron2.structures import Instances
 from torch import nn
 
 from distill.build import read_config
+from distill.data.pseudo.labels import PIXEL_DIGITS, SCORE_DIGITS
 from distill.views.classes import num_classes
 from distill.views.teacher import FrozenTeacher
 from distill.views.teacher_weights import load_covering_weights
 
 __all__ = ["BoxFinder", "build_labeling_teacher", "check_can_label", "read_labeling_config"]
-
-_PIXEL_DIGITS = 2
-_SCORE_DIGITS = 5
 
 
 class BoxFinder:
@@ -84,9 +82,9 @@ class BoxFinder:
     def _select(self, rows: np.ndarray) -> np.ndarray:
         rows = rows[np.isfinite(rows).all(axis=1)]
         # Adding nothing makes a zero of a negative zero.
-        rows[:, :4] = rows[:, :4].round(_PIXEL_DIGITS) + 0.0
+        rows[:, :4] = rows[:, :4].round(PIXEL_DIGITS) + 0.0
         # Before anything is compared, so that whoever reads the file comes to the same result.
-        rows[:, 4] = rows[:, 4].round(_SCORE_DIGITS)
+        rows[:, 4] = rows[:, 4].round(SCORE_DIGITS)
         keep = rows[:, 4] >= self.score_floor
         if self.limits is not None:
             keep &= rows[:, 4] > self.limits[rows[:, 5].astype(int)]

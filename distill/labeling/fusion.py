@@ -21,6 +21,8 @@ __all__ = ["Fused", "by_class", "nms", "soft_nms", "weighted_boxes"]
 # torchvision shifts the groups of up to 1000 boxes apart and compares all at once; it loops over
 # the groups of more.
 _NMS_BOXES = 1000
+# Of soft-NMS, as in its paper: a score falls by exp(-IoU^2 / sigma).
+_SIGMA = 0.5
 # Places in the padded tables of groups x boxes.
 _CELLS = 1 << 18
 
@@ -122,12 +124,11 @@ def weighted_boxes(labels: PseudoLabels, iou: float, voters: np.ndarray) -> Fuse
     )
 
 
-def soft_nms(labels: PseudoLabels, *, sigma: float = 0.5) -> Fused:
+def soft_nms(labels: PseudoLabels) -> Fused:
     """Lowers the scores of boxes that overlap better ones (Gaussian soft-NMS, arXiv 1704.04503).
 
     Args:
         labels: the boxes.
-        sigma: the score falls by exp(-IoU^2 / sigma).
 
     Returns:
         All boxes.
@@ -135,7 +136,7 @@ def soft_nms(labels: PseudoLabels, *, sigma: float = 0.5) -> Fused:
     _, starts = _groups(labels)
     scores = np.zeros(len(labels))
     for begins, sizes in _tables(starts, len(labels)):
-        _decay(labels, begins, sizes, sigma, scores)
+        _decay(labels, begins, sizes, scores)
     result = PseudoLabels(labels.image, labels.boxes, scores, labels.classes)
     return Fused(result, np.arange(len(labels)))
 
@@ -190,9 +191,7 @@ def _cluster(
         slot[boxes] = target
 
 
-def _decay(
-    labels: PseudoLabels, begins: np.ndarray, sizes: np.ndarray, sigma: float, scores: np.ndarray
-) -> None:
+def _decay(labels: PseudoLabels, begins: np.ndarray, sizes: np.ndarray, scores: np.ndarray) -> None:
     """Writes each box' lowered score."""
     column = np.arange(sizes[0])
     inside = column < sizes[:, None]
@@ -204,7 +203,7 @@ def _decay(
         rows, best = np.arange(active), left[:active].argmax(axis=1)
         scores[place[rows, best]] = left[rows, best]
         shared = box_iou(boxes[rows, best][:, None], boxes[:active])
-        left[:active] *= np.exp(-(shared**2) / sigma)
+        left[:active] *= np.exp(-(shared**2) / _SIGMA)
         left[rows, best] = -np.inf
 
 

@@ -7,7 +7,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from detectron2.config import CfgNode
 
@@ -59,7 +59,11 @@ class LabelingJob:
         precision: see `FrozenTeacher`.
         tta: whether Detectron2's test-time augmentation is used.
         num_workers: processes that read images, for each process that labels.
+        waits_for_others: whether it waits while another run labels into the folder, instead of
+            giving up.
     """
+
+    waits_for_others: ClassVar[bool] = False
 
     output: Path
     cfg: CfgNode
@@ -129,11 +133,6 @@ class LabelingJob:
             precision=self.precision,
             tta=self.tta,
         )
-
-    @property
-    def waits_for_others(self) -> bool:
-        """Whether it waits while another run labels into the folder, instead of giving up."""
-        return False
 
     def build_teacher(self) -> FrozenTeacher:
         """Builds the teacher; see :func:`distill.labeling.box_finder.build_labeling_teacher`."""

@@ -14,6 +14,7 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.structures import BoxMode
 
 from distill.data import check_datasets
+from distill.data.mapper import Record
 from distill.data.pseudo.file import PseudoFile
 from distill.data.pseudo.labels import HUMAN, PseudoLabels
 from distill.data.registration import image_root, is_json_dataset, json_path
@@ -26,8 +27,6 @@ __all__ = [
     "load_labels",
     "true_labels",
 ]
-
-Record = dict[str, Any]
 
 _CORNERS = 4
 

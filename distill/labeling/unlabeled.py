@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 from detectron2.config import CfgNode
@@ -13,6 +12,7 @@ from detectron2.data import DatasetCatalog
 from detectron2.utils import comm
 from tabulate import tabulate
 
+from distill.data.mapper import Record
 from distill.data.pseudo.file import PseudoFile
 from distill.data.pseudo.records import in_student_classes, pseudo_records
 from distill.data.unlabeled_config import check_unlabeled_config
@@ -25,7 +25,6 @@ from distill.utils.files import write_json
 
 __all__ = ["unlabeled_records"]
 
-Record = dict[str, Any]
 _logger = logging.getLogger(__name__)
 
 

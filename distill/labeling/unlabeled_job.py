@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import ClassVar
 
 from detectron2.config import CfgNode
 
@@ -33,6 +34,9 @@ class UnlabeledJob(LabelingJob):
         student: the student's config.
     """
 
+    # Trainings share a cache.
+    waits_for_others: ClassVar[bool] = True
+
     student: CfgNode
 
     @property
@@ -44,11 +48,6 @@ class UnlabeledJob(LabelingJob):
     def report(self) -> Path:
         """The file that says how many boxes a training takes, and how good they are."""
         return self.output.parent / f"{self.output.name}_report.json"
-
-    @property
-    def waits_for_others(self) -> bool:
-        """Whether it waits while another run labels into the folder: trainings share a cache."""
-        return True
 
     def build_teacher(self) -> FrozenTeacher:
         """Builds the teacher that the student's config refers to.

@@ -13,15 +13,13 @@ import numpy as np
 from PIL import Image
 
 from distill.data.pseudo.file import PseudoFile
-from distill.data.pseudo.labels import PseudoLabels
+from distill.data.pseudo.labels import PIXEL_DIGITS, SCORE_DIGITS, PseudoLabels
 from distill.labeling.matching import compare
 from distill.labeling.same_images import match_images
 from distill.utils.page import image_uri
 
 __all__ = ["image_source", "page_images"]
 
-_PIXEL_DIGITS = 2
-_SCORE_DIGITS = 5
 # Of the formats that browsers show, by the end of a file's name.
 _MEDIA_TYPES = {
     ".avif": "image/avif",
@@ -99,8 +97,8 @@ def _rows(
     """Of every box the number of its image, its row, and its flag."""
     columns = (
         labels.image,
-        labels.boxes.round(_PIXEL_DIGITS),
-        labels.scores.round(_SCORE_DIGITS),
+        labels.boxes.round(PIXEL_DIGITS),
+        labels.scores.round(SCORE_DIGITS),
         labels.classes,
         labels.teacher,
     )

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 from detectron2.structures import Instances
-from matplotlib import colormaps
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -62,9 +61,7 @@ def draw_proposals(
             heat, [(0, size - have) for size, have in zip(image.shape[:2], heat.shape, strict=True)]
         )
         alpha = 0.6 * heat[..., None]
-        left = ((1 - alpha) * image + alpha * 255 * colormaps["jet"](heat)[..., :3]).astype(
-            np.uint8
-        )
+        left = ((1 - alpha) * image + alpha * 255 * _colors("jet", heat)).astype(np.uint8)
     truth = example["instances"].gt_boxes.tensor.cpu().numpy()
     panels = [_canvas(left).overlay_instances(boxes=truth).get_image()]
     panel = _canvas(image)
@@ -106,7 +103,7 @@ def draw_discrepancy(
     image = _to_rgb(example["image"])
     order = scores.argsort()
     ranks = np.linspace(0, 1, max(1, len(order)))
-    colors = [tuple(color) for color in colormaps["jet"](ranks[: len(order)])[:, :3]]
+    colors = [tuple(color) for color in _colors("jet", ranks[: len(order)])]
     scored = _canvas(image)
     for box, color in zip(boxes[order].detach().cpu().numpy(), colors, strict=True):
         scored.draw_box(box, edge_color=color)
@@ -133,7 +130,7 @@ def draw_heat(example: dict, heat: Tensor, student: Instances, teacher: Instance
     """
     image = _to_rgb(example["image"])
     height, width = image.shape[:2]
-    colors = colormaps["inferno"](heat[:height, :width].cpu().numpy())[..., :3]
+    colors = _colors("inferno", heat[:height, :width].cpu().numpy())
     blended = (0.4 * image + 0.6 * 255 * colors).astype(np.uint8)
     panels = [_canvas(blended).output.get_image()]
     panels += [_draw_detections(image, x) for x in (student, teacher)]
@@ -180,6 +177,14 @@ def _draw_detections(image: np.ndarray, found: Instances) -> np.ndarray:
         for label, score in zip(sure.pred_classes.tolist(), sure.scores.tolist(), strict=True)
     ]
     return _canvas(image).overlay_instances(boxes=sure.pred_boxes, labels=labels).get_image()
+
+
+def _colors(name: str, values: np.ndarray) -> np.ndarray:
+    """Values (...) in [0, 1] as colors (..., 3) in [0, 1], by one of Matplotlib's maps."""
+    # Imported here as it takes long, and training without pictures does not need it.
+    from matplotlib import colormaps
+
+    return colormaps[name](values)[..., :3]
 
 
 def _canvas(image: np.ndarray) -> Visualizer:

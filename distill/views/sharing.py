@@ -1,4 +1,4 @@
-"""The same region proposals seen by the ROI heads of student and teacher.
+"""The same proposals seen by the ROI heads of student and teacher.
 
 Source: task-adaptive regularization, arXiv 2006.13108, runs the student's sampled proposals
 through the teacher's head (a second-hand account); the teacher's proposals, or both, are options

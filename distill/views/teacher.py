@@ -134,7 +134,7 @@ class TeacherSignals:
 
     @cached_property
     def rpn_proposals(self) -> list[Instances]:
-        """The region proposals of the teacher's own proposal generator, one Instances an image."""
+        """The proposals of the teacher's own proposal generator, one Instances an image."""
         generate = self._model.proposal_generator
         return self._run(lambda: generate(self.images, self.features, None)[0])
 

@@ -107,8 +107,8 @@ def test_background_and_other_images_are_left_out() -> None:
     assert (picture == 40).all()
 
 
-def test_the_library_imports_without_opencv() -> None:
-    code = "import sys; sys.modules['cv2'] = None; import distill; print(distill.__version__)"
+def test_the_library_imports_without_opencv_and_matplotlib() -> None:
+    code = "import sys; sys.modules.update(cv2=None, matplotlib=None); import distill"
     done = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True)
     assert done.returncode == 0, done.stderr.decode()
 

@@ -7,10 +7,13 @@ from dataclasses import dataclass, fields, replace
 
 import numpy as np
 
-__all__ = ["HUMAN", "PseudoLabels", "class_places"]
+__all__ = ["HUMAN", "PIXEL_DIGITS", "SCORE_DIGITS", "PseudoLabels", "class_places"]
 
 # Stands for the teacher of a box that is a true label.
 HUMAN = "labels"
+# What files keep of corners and scores. A hundredth of a pixel: they are a third of the size.
+PIXEL_DIGITS = 2
+SCORE_DIGITS = 5
 
 
 @dataclass(frozen=True)

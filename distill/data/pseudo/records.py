@@ -12,6 +12,7 @@ import numpy as np
 from detectron2.config import CfgNode
 from detectron2.structures import BoxMode
 
+from distill.data.mapper import Record
 from distill.data.pseudo.config import check_pseudo_config
 from distill.data.pseudo.file import PseudoFile
 from distill.data.pseudo.labels import PseudoLabels
@@ -21,7 +22,6 @@ from distill.views.classes import class_names
 
 __all__ = ["in_student_classes", "load_pseudo_records", "pseudo_records"]
 
-Record = dict[str, Any]
 _logger = logging.getLogger(__name__)
 
 

@@ -11,14 +11,11 @@ from typing import IO, Any
 
 import numpy as np
 
+from distill.data.pseudo.labels import PIXEL_DIGITS, SCORE_DIGITS
 from distill.utils.files import atomic_write
 from distill.utils.version import VERSION
 
 __all__ = ["annotations", "file_header", "write_pseudo_file"]
-
-# A hundredth of a pixel: the file is a third of the size.
-_PIXEL_DIGITS = 2
-_SCORE_DIGITS = 5
 
 
 def file_header(
@@ -48,9 +45,9 @@ def annotations(
         teachers: name of what found each box.
     """
     sizes = rows[:, 2:4] - rows[:, :2]
-    boxes = np.concatenate([rows[:, :2], sizes], axis=1).round(_PIXEL_DIGITS)
-    areas = (boxes[:, 2] * boxes[:, 3]).round(_PIXEL_DIGITS)
-    columns = (boxes, areas, rows[:, 4].round(_SCORE_DIGITS), rows[:, 5].astype(int) + 1)
+    boxes = np.concatenate([rows[:, :2], sizes], axis=1).round(PIXEL_DIGITS)
+    areas = (boxes[:, 2] * boxes[:, 3]).round(PIXEL_DIGITS)
+    columns = (boxes, areas, rows[:, 4].round(SCORE_DIGITS), rows[:, 5].astype(int) + 1)
     # Both names may go on for ever.
     found = zip(*(column.tolist() for column in columns), image_ids, teachers, strict=False)
     for box, area, score, category, image_id, teacher in found:
