@@ -6,6 +6,7 @@ import logging
 import os
 import shutil
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from detectron2.utils import comm
 
 from distill.engine.results import RESULTS_FILE, combine_results
 from distill.utils.config_keys import defines_keys
+from distill.utils.distributed import from_main_process
 from distill.utils.files import atomic_write
 
 __all__ = ["STAGES", "run_stages", "stage_configs"]
@@ -111,7 +113,7 @@ def run_stages(cfg: CfgNode, train: Train, *, resume: bool) -> dict[str, Any]:
         (output / RESULTS_FILE).unlink(missing_ok=True)
     for number, (name, stage) in enumerate(configs.items(), start=1):
         folder = output / name
-        if _agreed(resume and _is_finished(folder)):
+        if from_main_process(partial(_is_finished, folder)) and resume:
             _logger.info("Stage %d of %d is finished: %s.", number, len(configs), folder)
             continue
         if comm.is_main_process():
@@ -130,11 +132,6 @@ def run_stages(cfg: CfgNode, train: Train, *, resume: bool) -> dict[str, Any]:
         _finish(output)
     comm.synchronize()
     return results
-
-
-def _agreed(value: bool) -> bool:
-    """The main process' answer, on all ranks."""
-    return comm.all_gather(value)[0]
 
 
 def _is_finished(folder: Path) -> bool:

@@ -22,6 +22,7 @@ from distill.labeling.images import ImageListing, MappedImages, printable
 from distill.labeling.job import LabelingJob
 from distill.labeling.result import describe_quality, describe_result, write_result
 from distill.labeling.shards import FolderLock, ShardIndex, ShardWriter
+from distill.utils.distributed import from_main_process
 from distill.utils.files import remove_stale_files
 
 __all__ = ["generate", "label_images"]
@@ -55,7 +56,7 @@ def generate(job: LabelingJob) -> list[str]:
             remove_stale_files(job.result.parent, job.result.name)
             job.claim()
         # While this one waited for the lock, another run may have come to its end.
-        finished = comm.all_gather(comm.is_main_process() and job.result.exists())[0]
+        finished = from_main_process(job.result.exists)
         lock.share()
         if finished:
             return [describe_result(job.result)] if comm.is_main_process() else []
@@ -110,7 +111,7 @@ def label_images(
     index = ShardIndex(folder, -(-len(listing) // batch_size))
     if comm.is_main_process():
         index.drop_damaged_ends()
-    done = comm.all_gather(index.done() if comm.is_main_process() else None)[0]
+    done = from_main_process(index.done)
     chunks = np.flatnonzero(~done)[comm.get_rank() :: comm.get_world_size()]
     batches = _Batches(chunks, batch_size, len(listing))
     loader = DataLoader(
@@ -137,7 +138,7 @@ def _take(lock: FolderLock, job: LabelingJob) -> None:
     They meet now and then, since no time limit of theirs would outlast another run.
     """
     waits = False
-    while comm.all_gather(comm.is_main_process() and not lock.take())[0]:
+    while not from_main_process(lock.take):
         if not job.waits_for_others:
             raise ValueError(
                 f"Another process labels into {job.output}: wait until it is done, stop it, or "

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 from detectron2.config import CfgNode
@@ -21,6 +22,7 @@ from distill.labeling.matching import compare
 from distill.labeling.result import percent
 from distill.labeling.sources import true_labels
 from distill.labeling.unlabeled_job import UnlabeledJob, plan_unlabeled_job
+from distill.utils.distributed import from_main_process
 from distill.utils.files import write_json
 
 __all__ = ["unlabeled_records"]
@@ -60,14 +62,14 @@ def unlabeled_records(cfg: CfgNode) -> list[Record]:
 
 def _labeled(job: UnlabeledJob) -> PseudoFile:
     """The teacher's file on all ranks, which is made if need be."""
-    file = _read(job) if comm.is_main_process() else None
-    if comm.all_gather(comm.is_main_process() and file is None)[0]:
+    # A file of many boxes is parsed once.
+    file = from_main_process(partial(_read, job))
+    if file is None:
         job.output.mkdir(parents=True, exist_ok=True)
         for sentence in generate(job):
             _logger.info(sentence)
-        file = PseudoFile.load(job.result) if comm.is_main_process() else None
-    # A file of many boxes is parsed once.
-    return comm.all_gather(file)[0]
+        file = from_main_process(partial(PseudoFile.load, job.result))
+    return file
 
 
 def _read(job: UnlabeledJob) -> PseudoFile | None:

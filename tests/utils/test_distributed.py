@@ -1,4 +1,4 @@
-"""Normalizers over all processes."""
+"""What all processes share."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from distill.utils.distributed import mean_over_devices
+from distill.utils.distributed import from_main_process, mean_over_devices
 
 
 def test_a_normalizer_is_at_least_one() -> None:
@@ -25,6 +25,12 @@ def test_a_normalizer_is_the_mean_over_all_processes(tmp_path: Path) -> None:
     assert values == [[4.0, 1.0]] * 2
 
 
+def test_the_main_process_answers_for_all_of_them(tmp_path: Path) -> None:
+    assert from_main_process(lambda: "alone") == "alone"
+    torch.multiprocessing.start_processes(ask, (str(tmp_path),), nprocs=2, start_method="fork")
+    assert [(tmp_path / str(rank)).read_text() for rank in range(2)] == ["rank 0"] * 2
+
+
 def normalize(rank: int, folder: str) -> None:
     """One process: the normalizers of its own values."""
     torch.distributed.init_process_group(
@@ -32,4 +38,13 @@ def normalize(rank: int, folder: str) -> None:
     )
     values = [mean_over_devices(torch.tensor(x[rank])) for x in ((2, 6), (0, 1))]
     torch.save(torch.stack(values), f"{folder}/{rank}.pt")
+    torch.distributed.destroy_process_group()
+
+
+def ask(rank: int, folder: str) -> None:
+    """One process: the main one's answer."""
+    torch.distributed.init_process_group(
+        "gloo", init_method=f"file://{folder}/store", rank=rank, world_size=2
+    )
+    Path(folder, str(rank)).write_text(from_main_process(lambda: f"rank {rank}"))
     torch.distributed.destroy_process_group()

@@ -18,6 +18,7 @@ from distill.data.pseudo.file import PseudoFile
 from distill.data.pseudo.labels import PseudoLabels
 from distill.data.pseudo.thresholds import Thresholds
 from distill.data.registration import image_root, json_path, register_json_dataset
+from distill.utils.wording import some_of
 from distill.views.classes import class_names
 
 __all__ = ["in_student_classes", "load_pseudo_records", "pseudo_records"]
@@ -92,14 +93,14 @@ def in_student_classes(cfg: CfgNode, file: PseudoFile, path: Path) -> PseudoFile
     unknown = [name for name in names if name not in file.class_names]
     if len(unknown) == len(names):
         raise ValueError(
-            f"{path} has none of the student's classes ({', '.join(names[:5])}, ...) but "
-            f"{', '.join(file.class_names[:5])}: rename them by pseudo_label.py merge --aliases"
+            f"{path} has none of the student's classes ({some_of(names, 5)}) but "
+            f"{some_of(file.class_names, 5)}: rename them by pseudo_label.py merge --aliases"
         )
     if unknown:
         _logger.warning(
             "%s lacks %d of the student's %d classes (%s): where they occur in its images they "
             "are background.",
-            *(path, len(unknown), len(names), ", ".join(unknown[:5])),
+            *(path, len(unknown), len(names), some_of(unknown, 5)),
         )
     mine = file.in_classes(names)
     if len(mine.labels) < len(file.labels):

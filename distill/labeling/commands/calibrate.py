@@ -26,14 +26,10 @@ __all__ = ["add_arguments", "run"]
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the command's options."""
     add_file(parser, "--pseudo", "JSON", "pseudo labels, down to low scores")
-    add_file(
-        *(parser, "--labels", "DATASET"),
-        "true labels of some or all of the images: a registered dataset, or a COCO JSON",
-    )
-    add_file(
-        *(parser, "--output", "PATH"),
-        "the thresholds file (.json), or a folder for thresholds.json; a plot is put beside",
-    )
+    text = "true labels of some or all of the images: a registered dataset, or a COCO JSON"
+    add_file(parser, "--labels", "DATASET", text)
+    text = "the thresholds file (.json), or a folder for thresholds.json; a plot is put beside"
+    add_file(parser, "--output", "PATH", text)
     add_number(parser, "--beta", 1.0, "weight of recall in F-beta")
     add_number(parser, "--iou", 0.5, "lowest IoU of a right box")
     text = "a class with fewer right boxes takes all classes' best threshold"

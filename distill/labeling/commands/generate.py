@@ -21,6 +21,7 @@ import torch
 from detectron2.utils import comm
 from detectron2.utils.logger import setup_logger
 
+from distill.labeling.commands.options import add_number, check_least, check_shares
 from distill.labeling.generate import generate
 from distill.labeling.job import plan_job
 from distill.labeling.result import describe_result
@@ -38,15 +39,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     source.add_argument("--dataset", metavar="NAME", help="a registered dataset")
     source.add_argument("--images", metavar="FOLDER", help="all images below a folder")
     parser.add_argument("--output", required=True, metavar="DIR", help="folder of the result")
-    parser.add_argument(
-        "--score-floor", type=_share, default=0.05, help="lowest score of a box (default: 0.05)"
-    )
+    add_number(parser, "--score-floor", 0.05, "lowest score of a box")
     parser.add_argument(
         "--thresholds", metavar="FILE", help="drop boxes below these too (see calibrate)"
     )
     parser.add_argument(
         "--batch-size",
-        type=_positive,
+        type=int,
         default=1,
         help="images of a batch; 1, the default, gives exactly the boxes of Detectron2's own "
         "evaluation, more may be faster, and padding changes scores a little",
@@ -75,23 +74,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _add_process_arguments(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("processes")
-    group.add_argument("--num-gpus", type=_count, default=1, help="GPUs a machine (default: 1)")
-    group.add_argument(
-        "--num-processes",
-        type=_positive,
-        default=1,
-        help="processes a machine where there is no GPU, or with --num-gpus 0 (default: 1)",
-    )
-    group.add_argument(
-        "--num-machines", type=_positive, default=1, help="machines, which share DIR (default: 1)"
-    )
-    group.add_argument("--machine-rank", type=_count, default=0, help="this machine's number")
+    add_number(group, "--num-gpus", 1, "GPUs a machine")
+    text = "processes a machine where there is no GPU, or with --num-gpus 0"
+    add_number(group, "--num-processes", 1, text)
+    add_number(group, "--num-machines", 1, "machines, which share DIR")
+    add_number(group, "--machine-rank", 0, "this machine's number")
     group.add_argument(
         "--dist-url", default="auto", help="tcp://HOST:PORT of the first of several machines"
     )
     group.add_argument(
         "--num-workers",
-        type=_count,
+        type=int,
         help="processes that read images, for each of these (default: the config's)",
     )
 
@@ -102,6 +95,9 @@ def run(args: argparse.Namespace) -> None:
     Raises:
         ValueError, OSError: one sentence that names what is wrong.
     """
+    check_shares(args, "score_floor")
+    check_least(args, 1, "batch_size", "num_processes", "num_machines")
+    check_least(args, 0, "num_gpus", "machine_rank", "num_workers")
     if args.num_machines > 1 and args.dist_url == "auto":
         raise ValueError("--num-machines needs --dist-url tcp://HOST:PORT, the same on all.")
     names = ("output", "config_file", "weights", "dataset", "images", "classes", "thresholds")
@@ -131,25 +127,3 @@ def _work(args: argparse.Namespace) -> None:
         sys.exit(2)
     if comm.is_main_process():
         print("\n".join(lines))
-
-
-def _positive(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number from 1 on")
-    return int(text)
-
-
-def _count(text: str) -> int:
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"{text!r} is no number from 0 on")
-    return int(text)
-
-
-def _share(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not 0 <= value <= 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number between 0 and 1")
-    return value

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-__all__ = ["add_class_options", "add_file", "add_number", "check_shares"]
+__all__ = ["add_class_options", "add_file", "add_number", "check_least", "check_shares"]
 
 
 def add_file(parser: argparse.ArgumentParser, flag: str, metavar: str, text: str) -> None:
@@ -70,5 +70,25 @@ def check_shares(args: argparse.Namespace, *options: str) -> None:
     for option in options:
         value = getattr(args, option)
         if value is not None and not 0 <= value <= 1:
-            name = option.replace("_", "-")
-            raise ValueError(f"--{name} is {value}: give a number from 0 to 1.")
+            raise ValueError(f"{_flag(option)} is {value}: give a number from 0 to 1.")
+
+
+def check_least(args: argparse.Namespace, least: int, *options: str) -> None:
+    """Verifies that numbers are not too small.
+
+    Args:
+        args: the command line.
+        least: the smallest number that is allowed.
+        options: names of the options, as attributes of it.
+
+    Raises:
+        ValueError: one sentence with the first option that is too small.
+    """
+    for option in options:
+        value = getattr(args, option)
+        if value is not None and value < least:
+            raise ValueError(f"{_flag(option)} is {value}: it must be at least {least}.")
+
+
+def _flag(option: str) -> str:
+    return f"--{option.replace('_', '-')}"

@@ -14,7 +14,7 @@ from pathlib import Path
 from tabulate import tabulate
 
 from distill.data.pseudo.file import PseudoFile
-from distill.data.registration import is_json_dataset, json_path
+from distill.data.registration import file_stem
 from distill.labeling.sources import load_labels
 from distill.labeling.split import draw_images, labeled_subset, unlabeled_rest
 
@@ -83,7 +83,7 @@ def _draw(
     labels: PseudoFile, args: argparse.Namespace
 ) -> tuple[dict[str, PseudoFile], dict[str, PseudoFile]]:
     """By file name, the images with labels and, where asked for, the others."""
-    name = json_path(args.labels).stem if is_json_dataset(args.labels) else args.labels
+    name = file_stem(args.labels)
     subsets, rests = {}, {}
     for seed, percent in itertools.product(args.seed, args.percent):
         drawn = draw_images(labels, percent, seed)

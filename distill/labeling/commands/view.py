@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from distill.data.pseudo.file import PseudoFile
-from distill.labeling.commands.options import add_number, check_shares
+from distill.labeling.commands.options import add_number, check_least, check_shares
 from distill.labeling.sources import load_labels
 from distill.labeling.view import write_view
 
@@ -45,10 +45,8 @@ def run(args: argparse.Namespace) -> None:
         FileNotFoundError: a file is missing, or all images are.
         ValueError: an option or a file is wrong.
     """
-    if args.num_images < 1:
-        raise ValueError(f"--num-images is {args.num_images}: it must be at least 1.")
-    if args.seed < 0:
-        raise ValueError(f"--seed is {args.seed}: it must not be negative.")
+    check_least(args, 1, "num_images")
+    check_least(args, 0, "seed")
     check_shares(args, "score_threshold")
     pseudo = PseudoFile.load(args.pseudo)
     view = write_view(
