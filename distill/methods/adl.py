@@ -8,19 +8,16 @@ is which.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
-
 import torch
 from detectron2.config import CfgNode, configurable
 from torch import Tensor
 
 from distill.losses import adaptive_distillation_sums
-from distill.methods.base import METHODS, Method, MethodOutput, check_choices
+from distill.methods.base import METHODS, MethodOutput, check_choices
+from distill.methods.dense import DenseMethod
 from distill.methods.pictures import draw_dense_discrepancy
 from distill.methods.schedule import Schedule, schedule_keys
-from distill.views.dense_pairs import count_positives, pair_levels
-from distill.views.levels import Level
+from distill.views.dense_pairs import count_positives
 from distill.views.student import StudentSignals
 from distill.views.teacher import TeacherSignals
 
@@ -34,7 +31,7 @@ _CHOICES = {
 
 
 @METHODS.register()
-class ADL(Method):
+class ADL(DenseMethod):
     """Adaptive distillation of class probabilities; it reads no label but the ignored ones."""
 
     name = "ADL"
@@ -79,7 +76,7 @@ class ADL(Method):
         Raises:
             ValueError: one sentence that names the key, if a value is not allowed.
         """
-        super().__init__(schedule)
+        super().__init__(schedule, mask_padding=mask_padding, head=head)
         given = {"FORM": form, "NORMALIZER": normalizer, "HEAD": head}
         check_choices("DISTILL.ADL", given, _CHOICES)
         if head == "rpn" and normalizer == "positives":
@@ -95,19 +92,6 @@ class ADL(Method):
         self.weight = weight
         self.constants = {"gamma": gamma, "beta": beta, "theta": theta, "form": form}
         self.normalizer = normalizer
-        self.head = head
-        self.mask_padding = mask_padding
-
-    @classmethod
-    def from_config(cls, cfg: CfgNode, matched: Sequence[Level]) -> dict[str, Any]:
-        """The keys of DISTILL.ADL, and DISTILL.DENSE.MASK_PADDING."""
-        own = super().from_config(cfg, matched)
-        return {**own, "mask_padding": cfg.DISTILL.DENSE.MASK_PADDING}
-
-    @property
-    def requires(self) -> frozenset[str]:
-        """The head whose probabilities are imitated."""
-        return frozenset({"features", self.head})
 
     @property
     def compares_classes(self) -> bool:
@@ -122,7 +106,7 @@ class ADL(Method):
     def forward(self, student: StudentSignals, teacher: TeacherSignals) -> MethodOutput:
         """The loss, its normalizer, and a picture of where the detectors disagree."""
         sums: list[tuple[Tensor, Tensor]] = []
-        for pair in pair_levels(student, teacher, head=self.head, mask_padding=self.mask_padding):
+        for pair in self.pair_levels(student, teacher):
             sums.append(
                 adaptive_distillation_sums(
                     pair.student.logits.flatten(0, 1),

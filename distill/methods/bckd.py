@@ -7,9 +7,8 @@ the published code. On the ROI head of a two-stage detector it is an extension o
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from detectron2.config import CfgNode, configurable
@@ -21,12 +20,12 @@ from distill.losses import (
     iou_localization,
     largest_discrepancy,
 )
-from distill.methods.base import METHODS, Method, MethodOutput, check_choices
+from distill.methods.base import METHODS, MethodOutput, check_choices
+from distill.methods.dense import DenseMethod
 from distill.methods.pictures import draw_dense_discrepancy
 from distill.methods.schedule import Schedule, schedule_keys
 from distill.utils.distributed import mean_over_devices
-from distill.views.dense_pairs import count_positives, pair_levels
-from distill.views.levels import Level
+from distill.views.dense_pairs import count_positives
 from distill.views.roi import RoiOutputs
 from distill.views.sharing import SharedProposals, share_proposals
 from distill.views.student import StudentSignals
@@ -48,7 +47,7 @@ class _Part:
 
 
 @METHODS.register()
-class BCKD(Method):
+class BCKD(DenseMethod):
     """Binary classification consistency and IoU-based localization distillation."""
 
     name = "BCKD"
@@ -89,7 +88,7 @@ class BCKD(Method):
         Raises:
             ValueError: one sentence that names the key, if a value is not allowed.
         """
-        super().__init__(schedule)
+        super().__init__(schedule, mask_padding=mask_padding, head=head)
         check_choices("DISTILL.BCKD", {"IOU_TYPE": iou_type, "HEAD": head}, _CHOICES)
         if weight_exponent <= 0:
             raise ValueError(
@@ -99,19 +98,6 @@ class BCKD(Method):
         self.iou_type = iou_type
         self.weight_exponent = weight_exponent
         self.skip_empty_levels = skip_empty_levels
-        self.head = head
-        self.mask_padding = mask_padding
-
-    @classmethod
-    def from_config(cls, cfg: CfgNode, matched: Sequence[Level]) -> dict[str, Any]:
-        """The keys of DISTILL.BCKD, and DISTILL.DENSE.MASK_PADDING."""
-        own = super().from_config(cfg, matched)
-        return {**own, "mask_padding": cfg.DISTILL.DENSE.MASK_PADDING}
-
-    @property
-    def requires(self) -> frozenset[str]:
-        """The head whose scores and boxes are compared."""
-        return frozenset({"features", self.head})
 
     @property
     def compares_classes(self) -> bool:
@@ -173,7 +159,7 @@ class BCKD(Method):
 
     def _dense_parts(self, student: StudentSignals, teacher: TeacherSignals) -> Iterator[_Part]:
         """One level after the other."""
-        for pair in pair_levels(student, teacher, mask_padding=self.mask_padding):
+        for pair in self.pair_levels(student, teacher):
             boxes = None
             if self.weights["loc"]:
                 boxes = tuple(x.boxes().flatten(0, 1) for x in (pair.student, pair.teacher))

@@ -6,18 +6,15 @@ anchors and in the valuable region around them. Weights and normalizers follow t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
-
 import torch
 from detectron2.config import CfgNode, configurable
 from torch import Tensor, nn
 
 from distill.losses import distribution_distillation
-from distill.methods.base import METHODS, Method, MethodOutput
+from distill.methods.base import METHODS, MethodOutput
+from distill.methods.dense import DenseMethod
 from distill.methods.schedule import Schedule, schedule_keys
-from distill.views.dense_pairs import LevelPair, pair_levels
-from distill.views.levels import Level
+from distill.views.dense_pairs import LevelPair
 from distill.views.proposals import anchor_levels
 from distill.views.student import StudentSignals
 from distill.views.teacher import TeacherSignals
@@ -30,7 +27,7 @@ _VALUABLE_SHARE = 4 / 16
 
 
 @METHODS.register()
-class LD(Method):
+class LD(DenseMethod):
     """Divergence of the box distributions of two GFL detectors."""
 
     name = "LD"
@@ -62,24 +59,17 @@ class LD(Method):
         Raises:
             ValueError: if the temperature is not positive.
         """
-        super().__init__(schedule)
+        super().__init__(schedule, mask_padding=mask_padding)
         if temperature <= 0:
             raise ValueError(f"DISTILL.LD.TEMPERATURE is {temperature}; it must be positive")
         self.weight = weight
         self.valuable_weight = valuable_weight
         self.temperature = temperature
-        self.mask_padding = mask_padding
-
-    @classmethod
-    def from_config(cls, cfg: CfgNode, matched: Sequence[Level]) -> dict[str, Any]:
-        """The keys of DISTILL.LD, and DISTILL.DENSE.MASK_PADDING."""
-        own = super().from_config(cfg, matched)
-        return {**own, "mask_padding": cfg.DISTILL.DENSE.MASK_PADDING}
 
     @property
     def requires(self) -> frozenset[str]:
         """Dense heads that predict distributions."""
-        return frozenset({"features", "dense", "distribution"})
+        return super().requires | {"distribution"}
 
     @property
     def remedy(self) -> str:
@@ -107,7 +97,7 @@ class LD(Method):
         if self.valuable_weight:
             terms["loss_ld_valuable"] = []
             valuable = _valuable_region(student)
-        for pair in pair_levels(student, teacher, mask_padding=self.mask_padding):
+        for pair in self.pair_levels(student, teacher):
             best = pair.student.logits.detach().float().sigmoid().amax(-1)
             terms["loss_ld"].append(self.weight * self._compare(pair, best * pair.positive))
             if valuable is not None:
