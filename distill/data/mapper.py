@@ -12,7 +12,7 @@ from detectron2.data import transforms as T
 from detectron2.structures import Boxes, BoxMode
 from torch import Tensor
 
-__all__ = ["PseudoMapper", "Record", "ignore_boxes", "is_ignored", "visible_boxes"]
+__all__ = ["PseudoMapper", "Record", "is_ignored", "visible_boxes"]
 
 # An image in Detectron2's format, as a dataset lists it or as a model takes it.
 Record = dict[str, Any]
@@ -39,7 +39,7 @@ class PseudoMapper(DatasetMapper):
         annotations = dataset_dict["annotations"]
         ignored = [x for x in annotations if is_ignored(x)]
         if ignored:
-            dataset_dict["ignore_boxes"] = ignore_boxes(ignored, transforms, image_shape)
+            dataset_dict["ignore_boxes"] = _moved_boxes(ignored, transforms, image_shape)
             dataset_dict["annotations"] = [x for x in annotations if not is_ignored(x)]
         super()._transform_annotations(dataset_dict, transforms, image_shape)
 
@@ -47,24 +47,6 @@ class PseudoMapper(DatasetMapper):
 def is_ignored(annotation: Annotation) -> bool:
     """Whether an annotation is a box that is neither object nor background."""
     return bool(annotation.get("ignore", False))
-
-
-def ignore_boxes(
-    annotations: Sequence[Annotation], transforms: T.Transform, image_size: tuple[int, int]
-) -> Tensor:
-    """Boxes as they are after the augmentation.
-
-    Args:
-        annotations: in Detectron2's format.
-        transforms: what was done to the image.
-        image_size: height and width of the augmented image.
-
-    Returns:
-        (I, 4) float32 corners in pixels, cut at the image's borders; without empty ones.
-    """
-    boxes = [BoxMode.convert(x["bbox"], x["bbox_mode"], BoxMode.XYXY_ABS) for x in annotations]
-    table = np.array(boxes, dtype=np.float64).reshape(-1, 4)
-    return visible_boxes(torch.from_numpy(transforms.apply_box(table)), image_size)[0].tensor
 
 
 def visible_boxes(table: Tensor, image_size: tuple[int, int]) -> tuple[Boxes, Tensor]:
@@ -81,3 +63,12 @@ def visible_boxes(table: Tensor, image_size: tuple[int, int]) -> tuple[Boxes, Te
     boxes.clip(image_size)
     kept = boxes.nonempty(_MIN_SIDE)
     return boxes[kept], kept
+
+
+def _moved_boxes(
+    annotations: Sequence[Annotation], transforms: T.Transform, image_size: tuple[int, int]
+) -> Tensor:
+    """(I, 4) float32 corners after the augmentation, cut at the image's borders, none empty."""
+    boxes = [BoxMode.convert(x["bbox"], x["bbox_mode"], BoxMode.XYXY_ABS) for x in annotations]
+    table = np.array(boxes, dtype=np.float64).reshape(-1, 4)
+    return visible_boxes(torch.from_numpy(transforms.apply_box(table)), image_size)[0].tensor

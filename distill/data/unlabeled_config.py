@@ -7,7 +7,7 @@ from detectron2.config import CfgNode
 from distill.data.pseudo.config import check_boxes_suffice
 from distill.utils.config_keys import defines_keys
 
-__all__ = ["SCORE_FLOOR", "add_unlabeled_config", "check_unlabeled_config"]
+__all__ = ["SCORE_FLOOR", "check_unlabeled_config"]
 
 # Lowest score of a detection that is kept on disk.
 SCORE_FLOOR = 0.05
@@ -16,12 +16,7 @@ _MIXES = ("alternate", "ratio")
 
 
 @defines_keys
-def add_unlabeled_config(cfg: CfgNode) -> None:
-    """Adds the keys to a config that has a DISTILL node, in place.
-
-    Args:
-        cfg: a config made by ``detectron2.config.get_cfg()``.
-    """
+def _add_unlabeled_keys(cfg: CfgNode) -> None:
     # Datasets whose boxes, if they have any, are replaced by the teacher's detections; () trains
     # on DATASETS.TRAIN alone.
     cfg.DATASETS.UNLABELED = ()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -16,7 +15,7 @@ from distill.data.pseudo.file import PseudoFile
 from distill.data.pseudo.labels import PIXEL_DIGITS, SCORE_DIGITS, PseudoLabels
 from distill.labeling.matching import compare
 from distill.labeling.same_images import match_images
-from distill.utils.page import image_uri
+from distill.utils.page import data_uri, image_uri
 
 __all__ = ["image_source", "page_images"]
 
@@ -125,7 +124,7 @@ def image_source(path: Path, folder: Path, embed: bool) -> str | None:
             with Image.open(path) as image:
                 return image_uri(image.convert("RGB"))
         if embed:
-            return f"data:{media_type};base64,{base64.b64encode(path.read_bytes()).decode()}"
+            return data_uri(media_type, path.read_bytes())
     except (OSError, ValueError):
         return None
     try:

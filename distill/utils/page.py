@@ -10,19 +10,19 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from PIL import Image
 
-__all__ = ["image_uri", "render_page", "svg_uri"]
+__all__ = ["data_uri", "image_uri", "render_page"]
+
+
+def data_uri(media_type: str, content: bytes) -> str:
+    """Returns a file's content as a data URI of its media type."""
+    return f"data:{media_type};base64,{base64.b64encode(content).decode()}"
 
 
 def image_uri(image: Image.Image) -> str:
     """Returns an image as a PNG data URI."""
     stream = io.BytesIO()
     image.save(stream, format="PNG", optimize=True)
-    return _data_uri("image/png", stream.getvalue())
-
-
-def svg_uri(document: str) -> str:
-    """Returns an SVG document as a data URI."""
-    return _data_uri("image/svg+xml", document.encode())
+    return data_uri("image/png", stream.getvalue())
 
 
 def render_page(template: Path, values: dict[str, Any]) -> str:
@@ -36,7 +36,3 @@ def render_page(template: Path, values: dict[str, Any]) -> str:
         loader=FileSystemLoader(template.parent), autoescape=True, undefined=StrictUndefined
     )
     return environment.get_template(template.name).render(values)
-
-
-def _data_uri(kind: str, content: bytes) -> str:
-    return f"data:{kind};base64,{base64.b64encode(content).decode()}"

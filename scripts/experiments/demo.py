@@ -10,7 +10,7 @@ from PIL import Image
 
 from distill.data.builtin import check_datasets
 from distill.utils.files import atomic_write, write_json
-from distill.utils.page import image_uri, render_page, svg_uri
+from distill.utils.page import data_uri, image_uri, render_page
 from experiments.curves import (
     draw_detection_loss,
     draw_metrics,
@@ -120,7 +120,7 @@ def _curves(runs: dict[str, Run], teacher: dict[str, Any]) -> list[dict[str, str
         "schedule's factor.": draw_metrics(tadf, parts, "share, factor"),
     }
     return [
-        {"caption": caption, "uri": svg_uri(document)}
+        {"caption": caption, "uri": data_uri("image/svg+xml", document.encode())}
         for caption, document in drawn.items()
         if document
     ]

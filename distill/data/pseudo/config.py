@@ -6,16 +6,11 @@ from detectron2.config import CfgNode
 
 from distill.utils.config_keys import defines_keys
 
-__all__ = ["add_pseudo_config", "check_boxes_suffice", "check_pseudo_config"]
+__all__ = ["check_boxes_suffice", "check_pseudo_config"]
 
 
 @defines_keys
-def add_pseudo_config(cfg: CfgNode) -> None:
-    """Adds the keys to a config that has a DISTILL node, in place.
-
-    Args:
-        cfg: a config made by ``detectron2.config.get_cfg()``.
-    """
+def _add_pseudo_keys(cfg: CfgNode) -> None:
     # Files that pseudo_label.py wrote, trained on together with DATASETS.TRAIN; add
     # @FOLDER to a path where the images are no longer where the file's header says.
     cfg.DATASETS.PSEUDO = ()
