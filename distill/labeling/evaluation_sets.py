@@ -31,9 +31,10 @@ def refuse_evaluation_images(
             f"--dataset {dataset} is there to evaluate with, and a student that learns its images "
             "looks better than it is: label other images, or add --force."
         )
+    folder = os.path.realpath(images) if images else ""
     for name in DatasetCatalog.list() if images else ():
         root = MetadataCatalog.get(name).get("image_root")
-        if root and _is_evaluated(name, tested) and _same(root, images):
+        if root and _is_evaluated(name, tested) and os.path.realpath(root) == folder:
             raise ValueError(
                 f"--images {images} has the images of {name}, which is there to evaluate with: "
                 "label other images, or add --force."
@@ -42,7 +43,3 @@ def refuse_evaluation_images(
 
 def _is_evaluated(name: str, tested: Collection[str]) -> bool:
     return name in tested or any(part in name for part in _NAMES)
-
-
-def _same(one: str, other: str) -> bool:
-    return os.path.realpath(one) == os.path.realpath(other)

@@ -7,7 +7,7 @@ itself. Ties go to the earlier box.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -73,8 +73,10 @@ def nms(labels: PseudoLabels, iou: float) -> Fused:
     kept = [np.zeros(0, np.int64)]
     begin = 0
     while begin < len(labels):
-        reached = starts[np.searchsorted(starts, begin + _NMS_BOXES, side="right") - 1]
-        end = int(reached) if reached > begin else int(_next(starts, begin))
+        # Whole groups only: as many as fit, at least one.
+        first_end = starts[np.searchsorted(starts, begin, side="right")]
+        last_end = starts[np.searchsorted(starts, begin + _NMS_BOXES, side="right") - 1]
+        end = int(max(first_end, last_end))
         block = slice(begin, end)
         # Falling numbers for scores: no two are equal.
         rank = torch.arange(end - begin, 0, -1, dtype=torch.float64)
@@ -91,7 +93,7 @@ def nms(labels: PseudoLabels, iou: float) -> Fused:
     box, first = np.unique(box, return_index=True)
     member[box] = keeper[first]
     member[index] = np.arange(len(index))
-    return Fused(_without_teacher(labels.select(index)), member)
+    return Fused(replace(labels.select(index), teacher=None), member)
 
 
 def weighted_boxes(labels: PseudoLabels, iou: float, voters: np.ndarray) -> Fused:
@@ -137,7 +139,7 @@ def soft_nms(labels: PseudoLabels) -> Fused:
     scores = np.zeros(len(labels))
     for begins, sizes in _tables(starts, len(labels)):
         _decay(labels, begins, sizes, scores)
-    result = PseudoLabels(labels.image, labels.boxes, scores, labels.classes)
+    result = replace(labels, scores=scores, teacher=None)
     return Fused(result, np.arange(len(labels)))
 
 
@@ -146,10 +148,6 @@ def _groups(labels: PseudoLabels) -> tuple[np.ndarray, np.ndarray]:
     new = np.ones(len(labels), dtype=bool)
     new[1:] = (np.diff(labels.image) != 0) | (np.diff(labels.classes) != 0)
     return np.cumsum(new) - 1, np.append(np.flatnonzero(new), len(labels))
-
-
-def _next(starts: np.ndarray, begin: int) -> int:
-    return starts[np.searchsorted(starts, begin, side="right")]
 
 
 def _tables(starts: np.ndarray, boxes: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -205,7 +203,3 @@ def _decay(labels: PseudoLabels, begins: np.ndarray, sizes: np.ndarray, scores: 
         shared = box_iou(boxes[rows, best][:, None], boxes[:active])
         left[:active] *= np.exp(-(shared**2) / _SIGMA)
         left[rows, best] = -np.inf
-
-
-def _without_teacher(labels: PseudoLabels) -> PseudoLabels:
-    return PseudoLabels(labels.image, labels.boxes, labels.scores, labels.classes)
