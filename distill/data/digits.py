@@ -38,7 +38,7 @@ __all__ = ["SPLITS", "Split", "default_root", "prepare_split", "register_digits"
 
 CLASSES = tuple("0123456789")
 
-logger = logging.getLogger(__name__)
+_logger = logging.getLogger(__name__)
 
 _TRAIN_DIGITS = (0, 1048)
 # load_digits is ordered in blocks of writers, so contiguous ranges keep most writers apart.
@@ -161,7 +161,7 @@ def _make_folder(folder: Path, name: str, split: Split, sources: Sources) -> Non
     # Left by a process that was killed: whoever wrote it no longer holds the lock.
     shutil.rmtree(partial, ignore_errors=True)
     (partial / "images").mkdir(parents=True)
-    logger.info("Making %s: %d images in %s", name, split.num_images, folder)
+    _logger.info("Making %s: %d images in %s", name, split.num_images, folder)
     boxes = []
     # disable=None: no bar where the output is a file.
     for index in tqdm(range(split.num_images), desc=name, unit="image", disable=None):

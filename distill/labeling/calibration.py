@@ -126,7 +126,7 @@ def calibrate(
 
 
 @dataclass(frozen=True)
-class _Compared:
+class _JudgedBoxes:
     """Boxes of which it is known whether they are right, and the number of objects by class."""
 
     scores: np.ndarray
@@ -142,7 +142,7 @@ class _Compared:
         return score_curve(self.scores[own], self.right[own], objects, beta=beta, floor=floor)
 
 
-def _compare(pseudo: PseudoFile, truth: PseudoFile, iou: float, floor: float) -> _Compared:
+def _compare(pseudo: PseudoFile, truth: PseudoFile, iou: float, floor: float) -> _JudgedBoxes:
     found = replace(pseudo, labels=pseudo.labels.above(floor))
     result = compare(found, truth, iou=iou)
     if not result.labeled.any():
@@ -161,7 +161,7 @@ def _compare(pseudo: PseudoFile, truth: PseudoFile, iou: float, floor: float) ->
     known = result.counted & result.labeled[labels.image] & labeled[labels.classes]
     columns = (x[known] for x in (labels.scores, labels.classes, result.right))
     per_class = result.objects.class_counts(len(labeled))
-    return _Compared(*columns, per_class, int(result.labeled.sum()))
+    return _JudgedBoxes(*columns, per_class, int(result.labeled.sum()))
 
 
 def _lowered(scores: np.ndarray, threshold: float, min_kept: int, floor: float) -> float:
