@@ -2,8 +2,8 @@
 
 Probabilities and ranges are those of the authors' code, as torchvision's training of SSD has them:
 brightness is a factor there, not an offset, contrast is changed about the image's mean, and
-saturation by blending with gray. All draws are torch's, whose global state the training loader seeds
-for each image.
+saturation by blending with gray. All draws are torch's, whose global state the training loader
+seeds for each image.
 
 Torchvision's v2 transforms do most of it. Their crop (`RandomIoUCrop`) is not taken: it takes one
 table of boxes, so that ignored ones could not follow; it draws patches without end where no object
