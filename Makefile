@@ -26,7 +26,7 @@ $(STAMP): constraints.txt setup.cfg setup.py pyproject.toml $(INSTALLER)
 	$(PIP) --editable '.[$(EXTRAS)]'
 	touch $@
 
-demo: setup  ## train and compare teacher, student alone and distilled student (about 10 minutes on two cores)
+demo: setup  ## train and compare teacher, student alone and distilled student (about 8 minutes on two cores)
 	$(RUN) scripts/demo.py
 
 # One thread a worker: two workers share the cores, and sums are the same on every machine.
