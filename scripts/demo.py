@@ -1,7 +1,7 @@
 #!/usr/bin/env python
 """Trains a teacher, a student alone and the same student distilled, and makes a page of them.
 
-Takes about ten minutes on two cores; called again after an interruption, it continues. The runs are
+Takes about eight minutes on two cores; called again after an interruption, it continues. The runs are
 those of projects/TADF/plans/demo.yaml.
 """
 
