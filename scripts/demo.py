@@ -1,8 +1,8 @@
 #!/usr/bin/env python
 """Trains a teacher, a student alone and the same student distilled, and makes a page of them.
 
-Takes about eight minutes on two cores; called again after an interruption, it continues. The runs are
-those of projects/TADF/plans/demo.yaml.
+Takes about eight minutes on two cores; called again after an interruption, it continues. The runs
+are those of projects/TADF/plans/demo.yaml.
 """
 
 from __future__ import annotations
