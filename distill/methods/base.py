@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -15,6 +14,7 @@ from torch import Tensor, nn
 
 from distill.methods.schedule import Schedule
 from distill.utils.config_keys import add_all_keys, defines_keys
+from distill.utils.wording import did_you_mean
 from distill.views.dense_pairs import check_dense_pair
 from distill.views.levels import Level
 from distill.views.student import StudentSignals
@@ -194,10 +194,9 @@ def build_methods(names: Iterable[str], cfg: CfgNode, levels: tuple[Level, ...])
     names = list(names)
     for name in names:
         if name not in known:
-            close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-            hint = f'; did you mean "{close[0]}"?' if close else ""
             raise ValueError(
-                f'DISTILL.METHODS names "{name}", which is none of {", ".join(known)}{hint}'
+                f'DISTILL.METHODS names "{name}", which is none of {", ".join(known)}'
+                f"{did_you_mean(name, known)}"
             )
         if names.count(name) > 1:
             raise ValueError(f'DISTILL.METHODS names "{name}" more than once')
