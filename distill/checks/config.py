@@ -1,4 +1,4 @@
-"""What can be known wrong before training, each in one sentence that says what to do.
+"""The order of the checks: what costs least comes first.
 
 The pair of teacher and student is checked where it is built, see `distill.build`.
 """

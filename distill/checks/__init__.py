@@ -1,0 +1,5 @@
+"""What can be known wrong before training, each in one sentence that says what to do."""
+
+from distill.checks.config import check_config, check_student_classes
+
+__all__ = ["check_config", "check_student_classes"]
