@@ -40,14 +40,6 @@ def _seeded() -> None:
 
 
 @pytest.fixture(autouse=True)
-def _plain_scripts() -> Iterator[None]:
-    # A scripted loss would be optimized after its first call, and round differently from then on:
-    # whether two steps are equal would depend on the tests before.
-    with torch.jit.optimized_execution(False):
-        yield
-
-
-@pytest.fixture(autouse=True)
 def _own_loggers() -> Iterator[None]:
     # A test that sets up a run in this process changes what the next one would find in the log.
     loggers = [logging.getLogger(name) for name in ("distill", "detectron2", "fvcore")]

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+from detectron2.config import CfgNode
 from torch import Tensor, nn
 
 from distill import Distiller
@@ -33,6 +34,10 @@ def one_anchor(seed: int = 0, **changes: Any) -> nn.Module:
 
 def fcos(seed: int = 0) -> nn.Module:
     return lively(tiny.build_fcos(seed=seed))
+
+
+def fcos_cfg(**changes: Any) -> CfgNode:
+    return _anchor_free("FCOS", architecture="ConfigurableFCOS", **changes)
 
 
 def ssd(seed: int = 0) -> nn.Module:
@@ -66,16 +71,15 @@ def atss(seed: int = 0, **changes: Any) -> nn.Module:
     return lively(tiny.build(_anchor_free("ATSS", **changes), seed))
 
 
-def _anchor_free(name: str, **changes: Any) -> Any:
+def _anchor_free(name: str, *, architecture: str = "", **changes: Any) -> CfgNode:
     keys = {
         f"MODEL__{name}__NUM_CLASSES": tiny.NUM_CLASSES,
         f"MODEL__{name}__IN_FEATURES": ("p2", "p3", "p4"),
         f"MODEL__{name}__NUM_CONVS": 1,
         f"MODEL__{name}__NORM": "BN",
     }
-    return tiny.changed(
-        tiny.rcnn_cfg(), MODEL__META_ARCHITECTURE=name, **keys, **ONE_ANCHOR, **changes
-    )
+    keys = {"MODEL__META_ARCHITECTURE": architecture or name, **keys, **ONE_ANCHOR, **changes}
+    return tiny.changed(tiny.rcnn_cfg(), **keys)
 
 
 def lively(model: nn.Module) -> nn.Module:
