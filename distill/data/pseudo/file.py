@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from distill.data.coco_json import read_coco
 from distill.data.pseudo.labels import PseudoLabels, class_places
 from distill.data.pseudo.reading import parse
 from distill.data.pseudo.writing import annotations, write_pseudo_file
@@ -86,19 +86,9 @@ class PseudoFile:
             FileNotFoundError: if there is no such file.
             ValueError: one sentence that names what is wrong with it.
         """
-        path = Path(path)
-        if not path.is_file():
-            raise FileNotFoundError(f"{path} does not exist: correct its path.")
+        file = read_coco(path)
+        file.say_notes()
         try:
-            content = json.loads(path.read_bytes())
+            return cls(*parse(file))
         except ValueError as error:
-            raise ValueError(
-                f"{path} is no JSON, or cut short ({error}): make it again, or copy it again."
-            ) from error
-        try:
-            return cls(*parse(content))
-        except (KeyError, TypeError, AttributeError) as error:
-            reason = f"{error} is missing" if isinstance(error, KeyError) else error
-            raise ValueError(f"{path} is no COCO file of boxes ({reason}).") from error
-        except ValueError as error:
-            raise ValueError(f"{path}: {error}") from error
+            raise ValueError(f"{path}: {error}.") from error

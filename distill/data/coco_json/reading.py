@@ -1,0 +1,107 @@
+"""Reads COCO files, each once as long as it does not change."""
+
+from __future__ import annotations
+
+import os
+from collections import OrderedDict
+from pathlib import Path
+
+from detectron2.utils.file_io import PathManager
+
+from distill.data.coco_json.boxes import BoxCleaner
+from distill.data.coco_json.entries import clean_categories, clean_images, entries, unused_roots
+from distill.data.coco_json.file import CocoFile, Entry
+from distill.data.coco_json.geometry import boxes_outside, refuse_shares
+from distill.data.coco_json.text import parse_json
+from distill.data.coco_json.values import Ids
+from distill.utils.wording import some_of
+
+__all__ = ["forget_large_files", "read_coco"]
+
+# What is kept of files, in bytes of their text: all together, and of one for the whole run.
+_CACHE_SIZE = 1 << 30
+_LARGE = 1 << 25
+
+_cache: OrderedDict[tuple, tuple[int, CocoFile]] = OrderedDict()
+
+
+def read_coco(path: str | Path, *, keep_unlisted: bool = True) -> CocoFile:
+    """Reads a COCO file of boxes in one form.
+
+    Ids and numbers may be text, ids may be of any kind, categories in any order; see
+    :class:`CocoFile` for what comes of it. A file that did not change is not read again.
+
+    Args:
+        path: the file; also a remote one that Detectron2 fetches.
+        keep_unlisted: refuse annotations of images that are not listed; else they are left out,
+            as Detectron2 does.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: one sentence that names the file, the entry and what to do.
+    """
+    path = Path(PathManager.get_local_path(os.fspath(path)))
+    state = path.stat() if path.is_file() else None
+    key = (path.absolute(), state and state.st_mtime_ns, state and state.st_size, keep_unlisted)
+    if key in _cache:
+        _cache.move_to_end(key)
+        return _cache[key][1]
+    content = parse_json(path)
+    try:
+        file = _clean(path, content, keep_unlisted)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}.") from error
+    _cache[key] = (state.st_size, file)
+    while len(_cache) > 1 and sum(size for size, _ in _cache.values()) > _CACHE_SIZE:
+        _cache.popitem(last=False)
+    return file
+
+
+def forget_large_files() -> None:
+    """Lets the memory of large files go, once all that a run needs was made of them."""
+    for key in [key for key, (size, _) in _cache.items() if size > _LARGE]:
+        del _cache[key]
+
+
+def _clean(path: Path, content: dict, keep_unlisted: bool) -> CocoFile:
+    images = clean_images(entries(content, "images"))
+    has_annotations = "annotations" in content
+    annotations = entries(content, "annotations") if has_annotations else []
+    if annotations and "segments_info" in annotations[0]:
+        raise ValueError(
+            "it is a panoptic file, whose annotations have segments for boxes: name COCO's file of "
+            "instances"
+        )
+    categories = clean_categories(entries(content, "categories"))
+    ids = Ids(image["id"] for image in images), Ids(category["id"] for category in categories)
+    cleaner = BoxCleaner(*ids, keep_unlisted=keep_unlisted)
+    annotations = cleaner.clean(annotations)
+    refuse_shares(annotations)
+    notes = [f"{count} {text}" if count else text for text, count in cleaner.counts.items()]
+    notes += boxes_outside(images, annotations)
+    categories, roots = _without_roots(categories, annotations)
+    notes += roots
+    info = content.get("info")
+    known = ("info", "images", "annotations", "categories")
+    rest = {key: value for key, value in content.items() if key not in known}
+    return CocoFile(
+        path,
+        info if isinstance(info, dict) else {},
+        images,
+        annotations,
+        categories,
+        rest,
+        has_annotations,
+        tuple(f"{note}." for note in notes),
+    )
+
+
+def _without_roots(
+    categories: list[Entry], annotations: list[Entry]
+) -> tuple[list[Entry], list[str]]:
+    roots = unused_roots(categories, {x["category_id"] for x in annotations})
+    if not roots:
+        return categories, []
+    names = some_of([repr(category["name"]) for category in roots])
+    note = f"{names}, the parent of other categories without a box of its own, is no class"
+    return [category for category in categories if category not in roots], [note]
