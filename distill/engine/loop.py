@@ -1,4 +1,4 @@
-"""One training step: repeatable, in any precision, and stopped by a loss that is not finite."""
+"""One training step: repeatable, in any precision, and stopped by what is not finite."""
 
 from __future__ import annotations
 
@@ -12,9 +12,8 @@ from detectron2.engine import SimpleTrainer
 from detectron2.utils import comm
 from detectron2.utils.events import get_event_storage
 from torch import nn
-from torch.nn.parallel import DistributedDataParallel
 
-from distill.distiller import Distiller
+from distill.engine.finite import check_gradients, check_losses, gradient_norm
 from distill.utils.seeding import Stream, derive_seed, seed_all
 
 __all__ = ["TrainLoop"]
@@ -25,6 +24,11 @@ class TrainLoop(SimpleTrainer):
 
     A step depends on the weights, the batch, the run seed, the iteration and the rank, and on
     nothing that ran before it, so that a resumed run repeats an uninterrupted one.
+
+    Attributes:
+        files: the images of the running step, once they are loaded.
+        requested_signal: number of the signal that asks this rank to stop; 0 for none.
+        agreed_signal: the same of any rank, known to all of them after a step.
     """
 
     def __init__(
@@ -49,18 +53,22 @@ class TrainLoop(SimpleTrainer):
         self.seed = seed
         self.dtype = dtype
         self.device = next(model.parameters()).device
+        self.files: list[str] = []
+        self.requested_signal = self.agreed_signal = 0
         self.grad_scaler = torch.amp.GradScaler(self.device.type, enabled=dtype == torch.float16)
 
     def run_step(self) -> None:
         """Trains on one batch.
 
         Raises:
-            FloatingPointError: on all ranks, before the weights change, if a loss of any rank is
-                infinite or not a number.
+            FloatingPointError: on all ranks, before the weights change, if a loss or a gradient of
+                any rank is infinite or not a number.
         """
+        self.files = []
         start = time.perf_counter()
         data = next(self._data_loader_iter)
         data_time = time.perf_counter() - start
+        self.files = [str(sample.get("file_name", sample.get("image_id"))) for sample in data]
 
         seed_all(derive_seed(self.seed, Stream.STEP, self.iter, comm.get_rank()))
         autocast = torch.autocast(self.device.type, self.dtype, enabled=self.dtype is not None)
@@ -72,61 +80,43 @@ class TrainLoop(SimpleTrainer):
         getattr(self, "after_backward", lambda: None)()
 
         # Read only now: the transfer would make the GPU wait between forward and backward.
-        values = self._gather_losses(losses, data_time)
-        self._check_finite(list(losses), values[:, :-1], data)
-        self._write_losses(list(losses), values)
+        terms, norms, data_times = self._gather(losses, data_time)
+        check_losses(self.model, list(losses), terms, self.iter, self.files)
+        if not np.isfinite(norms).all():
+            scale = self.grad_scaler.get_scale()
+            check_gradients(self.model, norms, self.iter, self.files, scale)
+        self._write_losses(list(losses), terms, data_times)
 
         self.grad_scaler.step(self.optimizer)
         self.grad_scaler.update()
+        self.files = []
 
-    def _gather_losses(self, losses: Mapping[str, torch.Tensor], data_time: float) -> np.ndarray:
-        """Returns (ranks, terms + 1) values, the last of a row being the data time in seconds."""
+    def _gather(
+        self, losses: Mapping[str, torch.Tensor], data_time: float
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Of all ranks (ranks, terms) losses, (ranks,) norms of gradients and seconds for data.
+
+        It is the one transfer of a step; with it all ranks learn of a signal that one received.
+        """
         terms = [term.detach().float() for term in losses.values()]
-        row = torch.stack([*terms, terms[0].new_tensor(0.0).fill_(data_time)])
-        if comm.get_world_size() == 1:
-            return row[None].cpu().numpy()
-        rows = [torch.empty_like(row) for _ in range(comm.get_world_size())]
-        torch.distributed.all_gather(rows, row)
-        return torch.stack(rows).cpu().numpy()
+        # Filled, not copied: a copy would wait for the device.
+        known = [terms[0].new_full((), x) for x in (data_time, self.requested_signal)]
+        row = torch.stack([*terms, gradient_norm(self.model), *known])
+        rows = [row]
+        if comm.get_world_size() > 1:
+            rows = [torch.empty_like(row) for _ in range(comm.get_world_size())]
+            torch.distributed.all_gather(rows, row)
+        values = torch.stack(rows).cpu().numpy()
+        self.agreed_signal = int(values[:, -1].max())
+        return values[:, :-3], values[:, -3], values[:, -2]
 
-    def _check_finite(self, names: list[str], values: np.ndarray, data: list[dict]) -> None:
-        finite = np.isfinite(values)
-        if finite.all():
-            return
-        files = [str(sample.get("file_name", sample.get("image_id"))) for sample in data]
-        files_by_rank = comm.all_gather(files)
-        bad_ranks = np.flatnonzero(~finite.all(axis=1))
-        bad_terms = [
-            f"{name} ({column[~np.isfinite(column)][0]})"
-            for name, column in zip(names, values.T, strict=True)
-            if not np.isfinite(column).all()
-        ]
-        images = ", ".join(name for rank in bad_ranks for name in files_by_rank[rank])
-        raise FloatingPointError(
-            f"{', '.join(bad_terms)} is not finite at iteration {self.iter} on the images "
-            f"{images}; the weights were not updated. {self._advice(names, finite)}"
-        )
-
-    def _advice(self, names: list[str], finite: np.ndarray) -> str:
-        """Where to look, given which terms (ranks, terms) are finite."""
-        model = self.model.module if isinstance(self.model, DistributedDataParallel) else self.model
-        methods = model.methods if isinstance(model, Distiller) else ()
-        prefixes = tuple(f"loss_{method.name.lower()}" for method in methods)
-        bad = [name for name, column in zip(names, finite.T, strict=True) if not column.all()]
-        if prefixes and all(name.startswith(prefixes) for name in bad):
-            return (
-                "The student's own losses are finite: check what the teacher predicts "
-                "(DISTILL.TEACHER.WEIGHTS and PRECISION), or lower the method's weight."
-            )
-        return "Look at these images' annotations, or lower SOLVER.BASE_LR or the method's weight."
-
-    def _write_losses(self, names: list[str], values: np.ndarray) -> None:
+    def _write_losses(self, names: list[str], terms: np.ndarray, data_times: np.ndarray) -> None:
         """Writes means over ranks, as Detectron2 does, and the longest wait for data."""
         if not comm.is_main_process():
             return
         storage = get_event_storage()
-        storage.put_scalar("data_time", float(values[:, -1].max()))
-        means = values[:, :-1].mean(axis=0, dtype=np.float64).tolist()
+        storage.put_scalar("data_time", float(data_times.max()))
+        means = terms.mean(axis=0, dtype=np.float64).tolist()
         storage.put_scalar("total_loss", sum(means))
         if len(names) > 1:
             storage.put_scalars(**dict(zip(names, means, strict=True)))

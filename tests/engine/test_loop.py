@@ -10,9 +10,10 @@ import pytest
 import torch
 import torch.multiprocessing
 from detectron2.utils.events import EventStorage
+from helpers import tiny
 from torch import nn
 
-from distill.engine.loop import TrainLoop
+from distill.engine import TrainLoop, build_optimizer
 from distill.utils.seeding import Stream, derive_seed, seed_all
 
 
@@ -63,6 +64,57 @@ def test_a_loss_that_is_not_finite_stops_before_the_weights_change(factor):
     assert "iteration 12" in message
     assert "a.png, 17" in message
     assert torch.equal(loop.model.linear.weight, before)
+
+
+def _spoil(loop: TrainLoop, value: float = float("nan")) -> torch.Tensor:
+    """Makes a gradient infinite or not a number under finite losses; returns the weights."""
+    loop.model.linear.bias.register_hook(lambda gradient: torch.full_like(gradient, value))
+    return loop.model.linear.weight.clone()
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+@pytest.mark.parametrize("clip_type", ["", "norm", "value", "full_model"])
+def test_a_gradient_that_is_not_finite_stops_before_the_weights_change(value, clip_type):
+    loop = _loop()
+    cfg = tiny.rcnn_cfg()
+    cfg.SOLVER.CLIP_GRADIENTS.ENABLED = bool(clip_type)
+    cfg.SOLVER.CLIP_GRADIENTS.CLIP_TYPE = clip_type
+    loop.optimizer = build_optimizer(cfg, loop.model)
+    before = _spoil(loop, value)
+    with pytest.raises(FloatingPointError) as raised:
+        _step(loop, 12)
+    message = str(raised.value)
+    assert f"The gradient of linear.bias ({value}) is not finite at iteration 12" in message
+    assert "linear.weight" not in message and "a.png, 17" in message
+    assert torch.equal(loop.model.linear.weight, before)
+
+
+def test_a_large_gradient_is_no_error():
+    loop = _loop()
+    _spoil(loop, 1e30)
+    _step(loop, 0)
+    assert loop.model.linear.bias.isfinite().all()
+
+
+def test_the_scaler_skips_an_overflow_but_not_for_ever():
+    loop = _loop()
+    loop.grad_scaler = torch.amp.GradScaler("cpu", init_scale=4.0)
+    before = _spoil(loop)
+    for scale in (2.0, 1.0):
+        _step(loop, 0)
+        assert loop.grad_scaler.get_scale() == scale
+    with pytest.raises(FloatingPointError, match="linear.bias"):
+        _step(loop, 0)
+    assert torch.equal(loop.model.linear.weight, before)
+
+
+def test_a_signal_of_any_rank_is_known_after_the_step():
+    loop = _loop()
+    _step(loop, 0)
+    assert loop.agreed_signal == 0
+    loop.requested_signal = 15
+    _step(loop, 1)
+    assert loop.agreed_signal == 15
 
 
 def test_a_step_depends_on_its_iteration_not_on_what_ran_before():
@@ -116,23 +168,56 @@ def test_the_gradient_scaler_is_part_of_the_state_where_there_is_one():
     assert other.grad_scaler.get_scale() == 2.0**11
 
 
-def _fail_on_rank_one(rank: int, folder: str) -> None:
+def _two_ranks(rank: int, folder: str) -> None:
+    """What two ranks draw, learn of a signal, and say of a bad gradient and a bad loss."""
     url = f"file://{folder}/rendezvous"
     torch.distributed.init_process_group("gloo", init_method=url, world_size=2, rank=rank)
+    loop = _loop()
+    loop.requested_signal = 15 * rank
+    _step(loop, 5)
+    Path(folder, f"{rank}_drawn").write_text(f"{loop.model.seen[0][1:]}")
+    Path(folder, f"{rank}_signal").write_text(f"{loop.agreed_signal}")
+
+    bad_gradient = _loop()
+    if rank:
+        _spoil(bad_gradient)
     batch = _batch(float("nan") if rank else 1.0)
     batch[0]["file_name"] = f"image_of_rank_{rank}.png"
-    try:
-        _step(_loop(batch), 5)
-    except FloatingPointError as error:
-        Path(folder, str(rank)).write_text(str(error))
+    bad_loss = _loop(batch)
+    for name, loop in (("gradient", bad_gradient), ("loss", bad_loss)):
+        try:
+            _step(loop, 5)
+        except FloatingPointError as error:
+            Path(folder, f"{rank}_{name}").write_text(str(error))
 
 
-def test_a_bad_loss_on_one_rank_stops_all_and_names_that_rank_s_images(tmp_path):
+@pytest.fixture(scope="module")
+def two_ranks(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("ranks")
     # fork: a spawned process could not import this file.
     torch.multiprocessing.start_processes(
-        _fail_on_rank_one, args=(str(tmp_path),), nprocs=2, start_method="fork"
+        _two_ranks, args=(str(folder),), nprocs=2, start_method="fork"
     )
+    return folder
+
+
+def test_a_bad_loss_on_one_rank_stops_all_and_names_that_rank_s_images(two_ranks):
     for rank in "01":
-        message = (tmp_path / rank).read_text()
+        message = (two_ranks / f"{rank}_loss").read_text()
         assert "loss_cls (nan)" in message
         assert "image_of_rank_1.png" in message and "image_of_rank_0.png" not in message
+
+
+def test_a_bad_gradient_on_one_rank_stops_all(two_ranks):
+    for rank in "01":
+        assert "linear.bias (nan)" in (two_ranks / f"{rank}_gradient").read_text()
+
+
+def test_a_signal_that_one_rank_receives_is_known_to_all(two_ranks):
+    assert [(two_ranks / f"{rank}_signal").read_text() for rank in "01"] == ["15", "15"]
+
+
+def test_every_rank_draws_its_own_random_numbers(two_ranks):
+    # In the same iteration of the same run: sampled anchors and proposals must not repeat.
+    first, second = ((two_ranks / f"{rank}_drawn").read_text() for rank in "01")
+    assert first != second
