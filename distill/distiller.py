@@ -69,6 +69,7 @@ class Distiller(nn.Module):
             raise ValueError("distillation methods need a teacher, but there is none")
         if teacher is not None:
             check_pair(student, teacher.model, methods)
+            teacher.belong_to(self)
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
@@ -129,10 +130,10 @@ class Distiller(nn.Module):
             storage.put_image(f"{method.name.lower()}/picture", output.picture().transpose(2, 0, 1))
 
     def _apply(self, fn: Any, *args: Any, **kwargs: Any) -> Distiller:
-        """Moves or converts the module, and the teacher with it."""
+        """Moves or converts the module, and the teacher with it; a copy's leaves it alone."""
         super()._apply(fn, *args, **kwargs)
         if self.teacher is not None:
-            self.teacher.apply(fn)
+            self.teacher.follow(self, fn)
         return self
 
     def __getattr__(self, name: str) -> Any:

@@ -10,6 +10,7 @@ from detectron2.config import CfgNode, configurable
 from detectron2.modeling import META_ARCH_REGISTRY
 from detectron2.modeling.meta_arch.fcos import FCOS, FCOSHead
 from detectron2.structures import Boxes, Instances
+from torch import Tensor
 
 from distill.modeling.dense.config import tower_detector_arguments, tower_keys
 from distill.utils.config_keys import defines_keys
@@ -71,6 +72,31 @@ class ConfigurableFCOS(FCOS):
             For each image (R,) labels, K for the background, and the objects' boxes.
         """
         return super().label_anchors(anchors, [x if len(x) else _nothing(x) for x in gt_instances])
+
+    def losses(
+        self,
+        anchors: list[Boxes],
+        pred_logits: Sequence[Tensor],
+        gt_labels: Sequence[Tensor],
+        pred_anchor_deltas: Sequence[Tensor],
+        gt_boxes: Sequence[Boxes],
+        pred_centerness: Sequence[Tensor],
+    ) -> dict[str, Tensor]:
+        """Detectron2's losses, in float32 whatever the predictions are in; its own need that.
+
+        Args:
+            anchors: of each level.
+            pred_logits: (N, R_l, K) of each level.
+            gt_labels: (R,) of each image.
+            pred_anchor_deltas: (N, R_l, 4) of each level.
+            gt_boxes: R of each image.
+            pred_centerness: (N, R_l, 1) of each level.
+        """
+        logits, deltas, centerness = (
+            [x.float() for x in levels]
+            for levels in (pred_logits, pred_anchor_deltas, pred_centerness)
+        )
+        return super().losses(anchors, logits, gt_labels, deltas, gt_boxes, centerness)
 
 
 def _nothing(instances: Instances) -> Instances:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import weakref
 from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import Any
@@ -27,7 +28,8 @@ class FrozenTeacher:
     """A detector in eval mode without gradients, which is no submodule of anything.
 
     It is an ordinary object, so that a module that holds one has the teacher neither among its
-    parameters, buffers and modules nor in its state_dict; copies of the module share it.
+    parameters, buffers and modules nor in its state_dict. Copies of the module share it, and it
+    follows the module for which it was made and none of these.
 
     Attributes:
         model: the detector.
@@ -68,13 +70,32 @@ class FrozenTeacher:
         self.precision = precision
         self.class_map = class_map
         self.swap_channels = swap_channels
+        self._owner: weakref.ref[nn.Module] | None = None
 
     def __deepcopy__(self, memo: dict) -> FrozenTeacher:
         """Itself: a copy of the student, such as an average of its weights, shares the teacher."""
         return self
 
-    def apply(self, function: Callable[[Tensor], Tensor]) -> None:
-        """Follows what `nn.Module.to` and its kin do to the module that holds the teacher."""
+    def __getstate__(self) -> dict[str, Any]:
+        """Without the reference to its module, which can't be pickled."""
+        return {**vars(self), "_owner": None}
+
+    def belong_to(self, module: nn.Module) -> None:
+        """Notes the module that :meth:`follow` follows from now on."""
+        self._owner = weakref.ref(module)
+
+    def follow(self, module: nn.Module, function: Callable[[Tensor], Tensor]) -> None:
+        """Follows what `nn.Module.to` and its kin do to the module that the teacher belongs to.
+
+        Args:
+            module: the one that is converted; nothing is done for a copy of the teacher's own.
+            function: what is done to its tensors.
+        """
+        owner = self._owner and self._owner()
+        if owner is None:  # It is gone, or was pickled: the teacher goes on with who has it.
+            self.belong_to(module)
+        elif owner is not module:
+            return
         self.model._apply(function)
         if self.class_map is not None:
             # Through float, as the function may convert floating-point types; indices stay whole.

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import gc
+import pickle
 from collections import Counter
 
 import pytest
@@ -117,6 +119,30 @@ def test_the_teacher_follows_the_module_to_other_types_and_devices() -> None:
     assert {p.device.type for p in model.teacher.model.parameters()} == {"meta"}
     assert model.teacher.class_map.device.type == "meta"
     assert model.teacher.class_map.dtype == torch.int64
+
+
+def test_the_teacher_follows_no_copy_of_the_module_as_long_as_that_lives() -> None:
+    model = tiny.default_pair()
+    before = snapshot(model.teacher.model)
+    copied, again = copy.deepcopy(model), copy.deepcopy(copy.deepcopy(model))
+    copied.half()
+    again.to(torch.float64)
+    assert tiny.equal(snapshot(model.teacher.model), before)
+    assert {x.dtype for x in before.values() if x.is_floating_point()} == {torch.float32}
+    tiny.step(model, tiny.batch())
+    model.to(torch.float64)
+    del model
+    gc.collect()
+    copied.float()
+    types = {x.dtype for x in snapshot(copied.teacher.model).values() if x.is_floating_point()}
+    assert types == {torch.float32}
+
+
+def test_a_pickled_pair_has_a_teacher_of_its_own() -> None:
+    model = tiny.default_pair()
+    other = pickle.loads(pickle.dumps(model)).double()
+    assert {p.dtype for p in other.teacher.model.parameters()} == {torch.float64}
+    assert {p.dtype for p in model.teacher.model.parameters()} == {torch.float32}
 
 
 def test_nothing_runs_before_it_is_asked_for_and_nothing_runs_twice() -> None:
