@@ -11,6 +11,7 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.data.datasets import load_coco_json
 
 from distill.data.pseudo.file import PseudoFile
+from distill.utils.outputs import name_for_file
 
 __all__ = ["file_stem", "image_root", "is_json_dataset", "json_path", "register_json_dataset"]
 
@@ -29,7 +30,7 @@ def json_path(name: str) -> Path:
 
 def file_stem(name: str) -> str:
     """A dataset's name as part of a file's name; of a path its last part, without the suffix."""
-    return json_path(name).stem if is_json_dataset(name) else name
+    return name_for_file(json_path(name).stem if is_json_dataset(name) else name)
 
 
 def register_json_dataset(name: str) -> PseudoFile:

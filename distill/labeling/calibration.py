@@ -12,7 +12,7 @@ from distill.labeling.matching import compare
 from distill.labeling.score_curve import Curve, Quality, cuts, score_curve
 from distill.utils.wording import some_of
 
-__all__ = ["Calibration", "CalibratedClass", "calibrate"]
+__all__ = ["Calibration", "CalibratedClass", "calibrate", "check_calibration"]
 
 
 @dataclass(frozen=True)
@@ -102,7 +102,7 @@ def calibrate(
         ValueError: one sentence, if an option is out of range or there is nothing to compare.
     """
     floor = float(pseudo.info.get("score_floor") or 0.0) if floor is None else floor
-    _check_options(beta, iou, floor, min_boxes, min_kept)
+    check_calibration(beta, iou, floor, min_boxes, min_kept)
     names = _shared_classes(pseudo, truth)
     compared = _compare(pseudo, truth, iou, floor)
     pooled = compared.curve(None, beta, floor)
@@ -174,12 +174,19 @@ def _lowered(scores: np.ndarray, threshold: float, min_kept: int, floor: float) 
     return float(cuts(distinct, floor)[distinct == scores[enough - 1]][0])
 
 
-def _check_options(beta: float, iou: float, floor: float, min_boxes: int, min_kept: int) -> None:
+def check_calibration(
+    beta: float, iou: float, floor: float | None, min_boxes: int, min_kept: int
+) -> None:
+    """Verifies the options of :func:`calibrate`.
+
+    Raises:
+        ValueError: one sentence that names the option that is out of range.
+    """
     if not 0 < beta < np.inf:
         raise ValueError(f"--beta is {beta:g}: it must be above 0.")
     if not 0 < iou <= 1:
         raise ValueError(f"--iou is {iou:g}: it must be above 0 and at most 1.")
-    if not 0 <= floor < 1:
+    if floor is not None and not 0 <= floor < 1:
         raise ValueError(f"--floor is {floor:g}: it must be at least 0 and below 1.")
     for option, value in (("--min-boxes", min_boxes), ("--min-kept", min_kept)):
         if value < 0:

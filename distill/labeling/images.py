@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import json
+import logging
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -21,7 +23,7 @@ from torch.utils.data import Dataset
 from distill.labeling.sources import common_root, dataset_records, listed_images
 from distill.utils.files import bytes_digest
 
-__all__ = ["ImageListing", "MappedImages", "printable", "read_image"]
+__all__ = ["ImageListing", "MappedImages", "printable", "read_image", "refuse_images_in"]
 
 
 @dataclass(frozen=True)
@@ -62,8 +64,7 @@ class ImageListing(Sequence):
         root = os.path.abspath(folder)
         if not os.path.isdir(root):
             raise FileNotFoundError(f"--images {folder} is no folder: correct its path.")
-        suffixes = _suffixes()
-        names = sorted(name for name in _files_below(root) if name.lower().endswith(suffixes))
+        names = sorted(filter(_has_image_suffix, _files_below(root)))
         if not names:
             raise ValueError(
                 f"--images {folder} holds no image (a file named .jpg, .png or like another format "
@@ -168,15 +169,40 @@ def printable(name: str) -> str:
     return name.encode(errors="backslashreplace").decode()
 
 
+def refuse_images_in(output: Path) -> None:
+    """Keeps what a command writes apart from images.
+
+    Raises:
+        ValueError: one sentence, if the folder holds one.
+    """
+    names = (path.name for path in output.iterdir()) if output.is_dir() else ()
+    if image := next(filter(_has_image_suffix, names), None):
+        raise ValueError(f"--output {output} holds images, {image} for one: give another folder.")
+
+
+def _has_image_suffix(name: str) -> bool:
+    return name.lower().endswith(_suffixes())
+
+
+@functools.cache
 def _suffixes() -> tuple[str, ...]:
     known = Image.registered_extensions()
     return tuple(sorted(suffix for suffix, format in known.items() if format in Image.OPEN))
 
 
 def _files_below(root: str) -> Iterator[str]:
-    for folder, _, names in os.walk(root):
+    links = []
+    for folder, folders, names in os.walk(root):
         below = Path(folder).relative_to(root)
         yield from ((below / name).as_posix() for name in names)
+        links += [path for name in folders if os.path.islink(path := os.path.join(folder, name))]
+    if links:
+        # They may lead in circles, or to the same images twice.
+        logging.getLogger(__name__).warning(
+            "%d links to folders below %s are not followed, %s for one: label what they lead to by "
+            "itself.",
+            *(len(links), root, links[0]),
+        )
 
 
 def _plain(image_id: Any) -> int | str:

@@ -15,7 +15,7 @@ from distill.data.pseudo.thresholds import Thresholds
 from distill.data.pseudo.writing import file_header
 from distill.labeling.box_finder import BoxFinder, build_labeling_teacher, read_labeling_config
 from distill.labeling.evaluation_sets import refuse_evaluation_images
-from distill.labeling.images import ImageListing
+from distill.labeling.images import ImageListing, refuse_images_in
 from distill.utils.files import file_digest, json_digest, write_json
 from distill.views.classes import class_names
 from distill.views.teacher import FrozenTeacher
@@ -164,25 +164,26 @@ class LabelingJob:
             OSError: if it can't be written.
         """
         if not self._compare():
-            write_json(self._note, self.settings())
+            write_json(self.note, self.settings())
 
     @property
-    def _note(self) -> Path:
+    def note(self) -> Path:
+        """The file that says whose the folder is."""
         return self.output / "generate.json"
 
     def _compare(self) -> bool:
         """Whether the folder is this job's; False if it is nobody's."""
-        if not self._note.exists():
+        if not self.note.exists():
             if self.result.exists() or self.shards.exists():
                 raise ValueError(
                     f"{self.output} holds boxes of unknown origin: choose another --output."
                 )
             return False
         try:
-            found = json.loads(self._note.read_bytes())
+            found = json.loads(self.note.read_bytes())
             found = {key: found[key] for key in _SOURCES}
         except (ValueError, KeyError, TypeError) as error:
-            raise ValueError(f"{self._note} is damaged: choose another --output.") from error
+            raise ValueError(f"{self.note} is damaged: choose another --output.") from error
         for key, value in self.settings().items():
             if found[key] != value:
                 raise ValueError(
@@ -234,12 +235,14 @@ def plan_job(
     """
     cfg = read_labeling_config(config_file, opts, use_gpu=use_gpu)
     names = teacher_classes(cfg, classes, "give them with --classes")
+    limits = Thresholds.load(thresholds) if thresholds else None
+    if limits is not None:
+        limits.check_classes(names, f"--thresholds {thresholds}")
     if not force:
         refuse_evaluation_images(dataset, images, cfg.DATASETS.TEST)
     file = local_weights(weights, "--weights")
     listing = ImageListing.from_dataset(dataset) if dataset else ImageListing.from_folder(images)
-    Path(output).mkdir(parents=True, exist_ok=True)
-    return LabelingJob(
+    job = LabelingJob(
         output=Path(output),
         cfg=cfg,
         config_file=config_file,
@@ -249,11 +252,15 @@ def plan_job(
         listing=listing,
         batch_size=batch_size,
         score_floor=score_floor,
-        thresholds=Thresholds.load(thresholds) if thresholds else None,
+        thresholds=limits,
         precision=precision,
         tta=tta,
         num_workers=cfg.DATALOADER.NUM_WORKERS if num_workers is None else num_workers,
     )
+    if not job.note.exists():
+        refuse_images_in(job.output)
+    job.output.mkdir(parents=True, exist_ok=True)
+    return job
 
 
 def teacher_classes(cfg: CfgNode, given: Sequence[str] | None, remedy: str) -> tuple[str, ...]:

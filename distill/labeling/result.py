@@ -51,12 +51,21 @@ def write_result(job: LabelingJob, index: ShardIndex) -> None:
 
 
 def describe_result(path: Path) -> str:
-    """A sentence on a file that :func:`write_result` wrote; only its first line is read."""
+    """A sentence on a file that :func:`write_result` wrote; only its first line is read.
+
+    Raises:
+        ValueError: one sentence, if that is damaged.
+    """
     with open(path, "rb") as stream:
         line = stream.readline().strip().rstrip(b",") + b"}"
-    info = json.loads(line)["info"]
-    counts = info["counts"]
-    above = info["boxes_above_0.5"] / max(counts["images"], 1)
+    try:
+        info = json.loads(line)["info"]
+        counts = info["counts"]
+        above = info["boxes_above_0.5"] / max(counts["images"], 1)
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(
+            f"{path} is damaged: delete it, and the same command makes it anew."
+        ) from error
     return (
         f"{path}: {counts['images']} images, {counts['boxes']} boxes ({above:.2f} an image above "
         f"{CONFIDENT}), {counts['skipped']} images left out."

@@ -6,9 +6,11 @@ import contextlib
 import errno
 import fcntl
 import json
+import logging
 import os
 import re
 import time
+import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO, Any
@@ -17,11 +19,14 @@ import numpy as np
 
 __all__ = ["CONFIDENT", "FolderLock", "ShardIndex", "ShardWriter"]
 
+_logger = logging.getLogger(__name__)
 # Boxes with a higher score are counted apart.
 CONFIDENT = 0.5
 
 # All that the index needs lies at a line's beginning, so that it need not be parsed.
-_HEAD = re.compile(rb'\{"chunk": (\d+), "counts": \[(\d+), (\d+), (\d+), (\d+)\], ')
+_HEAD = re.compile(
+    rb'\{"chunk": (\d+), "counts": \[(\d+), (\d+), (\d+), (\d+)\], (?:"crc32": (\d+), )?'
+)
 _TAIL = b"]}\n"
 # Between what is said of the images and their boxes; within a string its quotes are escaped.
 _BOXES = b', "boxes": '
@@ -67,7 +72,7 @@ class ShardWriter:
             "boxes": [(rows * _UNITS).round().astype(np.int64).tolist() for rows in boxes],
         }
         try:
-            self._stream.write(json.dumps(content).encode() + b"\n")
+            self._stream.write(_line(content))
             self._stream.flush()
         except OSError as error:
             raise OSError(
@@ -118,7 +123,12 @@ class ShardIndex:
         """Cuts off what follows the last whole line of each shard; nobody may be writing."""
         self.update()
         for path, end in zip(self._paths, self._read, strict=True):
-            if path.stat().st_size > end:
+            if lost := path.stat().st_size - end:
+                if _has_lines(path, end):
+                    # Not only the line that a process that was killed was writing.
+                    _logger.warning(
+                        "%s is damaged: what its last %d bytes held is labeled anew.", path, lost
+                    )
                 os.truncate(path, end)
 
     def images(self, *, with_skipped: bool = False) -> Iterator[tuple[int, list[Any]]]:
@@ -158,7 +168,7 @@ class ShardIndex:
             stream.seek(offset)
             for line in stream:
                 head = _HEAD.match(line)
-                if head is None or not line.endswith(_TAIL) or int(head[1]) >= len(self._shard):
+                if head is None or not _is_whole(line, head) or int(head[1]) >= len(self._shard):
                     break
                 self._add(int(head[1]), number, offset, [int(head[i]) for i in range(2, 6)])
                 offset += len(line)
@@ -212,6 +222,32 @@ class FolderLock:
             # Some network drives know no locks, which must not keep anybody from labeling.
             return error.errno not in (errno.EACCES, errno.EAGAIN)
         return True
+
+
+def _line(content: dict[str, Any]) -> bytes:
+    """A chunk as a line, with a checksum of what follows it."""
+    images = {key: content.pop(key) for key in ("images", "boxes")}
+    rest = json.dumps(images).encode()[1:] + b"\n"
+    head = json.dumps({**content, "crc32": zlib.crc32(rest)}).encode()[:-1]
+    return head + b", " + rest
+
+
+def _has_lines(path: Path, start: int) -> bool:
+    with open(path, "rb") as stream:
+        stream.seek(start)
+        return stream.readline().endswith(b"\n")
+
+
+def _is_whole(line: bytes, head: re.Match[bytes]) -> bool:
+    if not line.endswith(_TAIL):
+        return False
+    if head[6] is not None:
+        return zlib.crc32(line[head.end() :]) == int(head[6])
+    # Of a release that wrote no checksum.
+    try:
+        return isinstance(json.loads(line)["boxes"], list)
+    except (ValueError, KeyError):
+        return False
 
 
 def _parse(text: bytes, key: str) -> list[Any]:

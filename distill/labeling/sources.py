@@ -23,6 +23,7 @@ __all__ = [
     "common_root",
     "dataset_labels",
     "dataset_records",
+    "files_of",
     "listed_images",
     "load_labels",
     "true_labels",
@@ -78,6 +79,17 @@ def dataset_records(name: str, option: str) -> Sequence[Record]:
     if not len(records):
         raise ValueError(f"{option} has {name}, which holds no image: check its files.")
     return records
+
+
+def files_of(source: str) -> list[Path]:
+    """The files that :func:`load_labels` may read of a file or a registered dataset."""
+    if is_json_dataset(source):
+        return [json_path(source)]
+    if source not in DatasetCatalog.list():
+        return [Path(source)]
+    metadata = MetadataCatalog.get(source)
+    names = (metadata.get(key) for key in ("json_file", "labels_json"))
+    return [Path(name) for name in names if name]
 
 
 def listed_images(records: Sequence[Record], root: str) -> list[tuple[Any, str]]:

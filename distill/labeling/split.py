@@ -11,7 +11,19 @@ from distill.data.pseudo.file import PseudoFile
 from distill.data.pseudo.labels import PseudoLabels
 from distill.data.pseudo.writing import file_header
 
-__all__ = ["draw_images", "labeled_subset", "unlabeled_rest"]
+__all__ = ["check_share", "draw_images", "labeled_subset", "unlabeled_rest"]
+
+
+def check_share(percent: float, seed: int) -> None:
+    """Verifies the options of :func:`draw_images`.
+
+    Raises:
+        ValueError: one sentence that names the option that is out of range.
+    """
+    if not 0 < percent <= 100:
+        raise ValueError(f"--percent is {percent:g}: it must be above 0 and at most 100.")
+    if seed < 0:
+        raise ValueError(f"--seed is {seed}: it must not be negative.")
 
 
 def draw_images(labels: PseudoFile, percent: float, seed: int) -> np.ndarray:
@@ -30,10 +42,7 @@ def draw_images(labels: PseudoFile, percent: float, seed: int) -> np.ndarray:
     Raises:
         ValueError: one sentence, if an argument is out of range or there is no image.
     """
-    if not 0 < percent <= 100:
-        raise ValueError(f"--percent is {percent:g}: it must be above 0 and at most 100.")
-    if seed < 0:
-        raise ValueError(f"--seed is {seed}: it must not be negative.")
+    check_share(percent, seed)
     if not labels.images:
         raise ValueError("The labels list no image: give a dataset with images as --labels.")
     # By name: another order of the same list draws the same images.

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from distill.data.pseudo.file import PseudoFile
-from distill.labeling.view_images import image_source, page_images
+from distill.labeling.view_images import image_source, page_images, path_below
 from distill.labeling.view_summary import summary
 from distill.utils.files import atomic_write
 from distill.utils.page import render_page
@@ -69,7 +69,8 @@ def write_view(
         What the page shows.
 
     Raises:
-        ValueError: there is no image, or the labels are of other images.
+        ValueError: there is no image, one lies elsewhere than below its folder, or the labels are
+            of other images.
         FileNotFoundError: none of the images has a file.
         OSError: the page can't be written.
     """
@@ -81,7 +82,7 @@ def write_view(
     root = Path(image_root or pseudo.info["image_root"] or "")
     missing = 0
     for image in images:
-        path = root / image["name"]
+        path = path_below(root, image["name"])
         image["source"] = image_source(path, page.parent, embed) if path.is_file() else None
         missing += not path.is_file()
     if missing == len(images):
@@ -97,7 +98,8 @@ def write_view(
         "data": {"classes": classes, "teachers": list(pseudo.teachers), "images": images},
         **summary(pseudo, labels, classes, threshold),
     }
-    html = render_page(_TEMPLATE, values).encode()
+    # What is no valid Unicode can't be in a file.
+    html = render_page(_TEMPLATE, values).encode(errors="backslashreplace")
     page.parent.mkdir(parents=True, exist_ok=True)
     atomic_write(page, lambda stream: stream.write(html))
     boxes, true_boxes = (sum(len(x[key] or ()) for x in images) for key in ("boxes", "labels"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -17,17 +18,17 @@ from distill.labeling.matching import compare
 from distill.labeling.same_images import match_images
 from distill.utils.page import data_uri, image_uri
 
-__all__ = ["image_source", "page_images"]
+__all__ = ["image_source", "page_images", "path_below"]
 
-# Of the formats that browsers show, by the end of a file's name.
+# Of the formats that browsers show, by Pillow's name.
 _MEDIA_TYPES = {
-    ".avif": "image/avif",
-    ".bmp": "image/bmp",
-    ".gif": "image/gif",
-    ".jpeg": "image/jpeg",
-    ".jpg": "image/jpeg",
-    ".png": "image/png",
-    ".webp": "image/webp",
+    "AVIF": "image/avif",
+    "BMP": "image/bmp",
+    "GIF": "image/gif",
+    "JPEG": "image/jpeg",
+    "MPO": "image/jpeg",
+    "PNG": "image/png",
+    "WEBP": "image/webp",
 }
 
 
@@ -106,28 +107,55 @@ def _rows(
         yield image, [*box, score, category, teacher], flag
 
 
+def path_below(root: Path, name: str) -> Path:
+    """An image's path, which must lie in its folder, after links and ".." too.
+
+    Args:
+        root: the folder.
+        name: the image's name in a file of labels, which anybody may have written.
+
+    Raises:
+        ValueError: one sentence, if it leads elsewhere.
+    """
+    path, real = root / name, os.path.realpath(root)
+    target = name if "\0" in name else os.path.realpath(path)
+    if not os.path.isabs(target) or os.path.commonpath([real, target]) != real:
+        raise ValueError(
+            f"The image {name!r} leads to {target}, which is not below {real}: correct its "
+            "file_name, or give the folder that holds all images with --image-root."
+        )
+    return path
+
+
 def image_source(path: Path, folder: Path, embed: bool) -> str | None:
     """What a page refers to an image by.
 
     Args:
-        path: the image; it exists.
+        path: the file; it exists.
         folder: where the page is.
         embed: put the image into the page; images that browsers don't show always are, as PNG.
 
     Returns:
-        A relative or data URI, None where the file can't be read. On another drive than the page
-        it is a file URI.
+        A relative or data URI, None where the file is no image that can be read. On another drive
+        than the page it is a file URI.
     """
-    media_type = _MEDIA_TYPES.get(path.suffix.lower())
     try:
-        if media_type is None:
-            with Image.open(path) as image:
+        with Image.open(path, formats=_formats()) as image:
+            media_type = _MEDIA_TYPES.get(image.format or "")
+            if media_type is None:
                 return image_uri(image.convert("RGB"))
         if embed:
             return data_uri(media_type, path.read_bytes())
-    except (OSError, ValueError):
+    except Exception:  # whatever is wrong with a file must not stop the others
         return None
     try:
         return quote(os.fsencode(Path(os.path.relpath(path, folder)).as_posix()))
     except ValueError:
         return path.absolute().as_uri()
+
+
+@functools.cache
+def _formats() -> tuple[str, ...]:
+    """Formats that Pillow itself reads: for EPS it starts a program on the file."""
+    Image.init()
+    return tuple(name for name in Image.ID if name != "EPS")

@@ -9,6 +9,8 @@ from typing import Any
 
 import yaml
 
+from distill.utils.outputs import check_name
+
 __all__ = ["Group", "Plan", "Run", "load_plan"]
 
 
@@ -132,7 +134,7 @@ def load_plan(path: str | Path, output: str | Path | None = None) -> Plan:
         raise FileNotFoundError(f"The plan {path} does not exist: correct its path.")
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise ValueError(f"{path} is not YAML: {' '.join(str(error).split())}.") from error
     try:
         return _parse(content, output, path.stem)
@@ -143,6 +145,14 @@ def load_plan(path: str | Path, output: str | Path | None = None) -> Plan:
 def _parse(content: Any, output: str | Path | None, name: str) -> Plan:
     optional = {"config", "opts", "seeds", "script", "groups", "columns"}
     _check_keys(content, {"output", "runs"}, optional, "the plan")
+    for key in ("output", "config", "script"):
+        _check_type(content, key, str, "a text", "the plan")
+    for key in ("groups", "columns"):
+        _check_type(content, key, dict, "a mapping", "the plan")
+    _check_type(content, "runs", list, "a list", "the plan")
+    check_name(content.get("script", Run.script), "the script")
+    if not (output or content["output"]):
+        raise ValueError("the output is empty: name the folder of the runs.")
     folder = Path(output or content["output"])
     runs: dict[str, Run] = {}
     for entry in content["runs"]:
@@ -166,16 +176,30 @@ def _parse(content: Any, output: str | Path | None, name: str) -> Plan:
     return plan
 
 
+def _check_type(content: dict[str, Any], key: str, kind: type, word: str, what: str) -> None:
+    if content.get(key) is not None and not isinstance(content[key], kind):
+        raise ValueError(f"the {key} of {what} is {content[key]!r}: it must be {word}.")
+
+
 def _group(table: Any, columns: dict[str, str] | None) -> Group:
     if isinstance(table, dict) and isinstance(table.get("rows"), dict | list):
         _check_keys(table, {"rows"}, {"columns"}, "a group")
+        _check_type(table, "columns", dict, "a mapping", "a group")
         table, columns = table["rows"], table.get("columns", columns)
-    rows = table if isinstance(table, dict) else dict(zip(table, table, strict=True))
-    return Group({str(name): str(label) for name, label in rows.items()}, dict(columns or {}))
+    if not isinstance(table, dict | list):
+        raise ValueError(f"a group is {table!r}: it must be a list of names, or a mapping.")
+    rows = table.items() if isinstance(table, dict) else zip(table, table, strict=True)
+    columns = {str(heading): str(column) for heading, column in (columns or {}).items()}
+    return Group({str(name): str(label) for name, label in rows}, columns)
 
 
 def _runs_of(entry: dict[str, Any], defaults: dict[str, Any], output: Path) -> list[Run]:
     name = str(entry["name"])
+    check_name(name, "the name")
+    for key in ("opts", "needs"):
+        for x, what in ((entry, name), (defaults, "the plan")):
+            _check_type(x, key, list, "a list", what)
+    _check_type(entry, "config", str, "a text", name)
     config = entry.get("config", defaults.get("config"))
     if not config:
         raise ValueError(f"the run {name} has no config.")
@@ -186,7 +210,7 @@ def _runs_of(entry: dict[str, Any], defaults: dict[str, Any], output: Path) -> l
         if key in ("SEED", "OUTPUT_DIR"):
             raise ValueError(f"the opts of {name} set {key}, which `seeds` and `output` do.")
     seeds = entry.get("seeds", defaults.get("seeds"))
-    if not isinstance(seeds, list) or not all(isinstance(s, int) and s >= 0 for s in seeds):
+    if not isinstance(seeds, list) or not all(type(s) is int and s >= 0 for s in seeds):
         raise ValueError(f"the seeds of {name} are no list of numbers from 0: {seeds}.")
 
     def resolve(value: Any, seed: int) -> str:
@@ -213,5 +237,7 @@ def _check_keys(content: Any, required: set[str], optional: set[str], what: str)
     missing = required - content.keys()
     unknown = content.keys() - required - optional
     if missing or unknown:
-        problem = f"lacks {sorted(missing)}" if missing else f"has unknown keys {sorted(unknown)}"
+        problem = f"lacks {sorted(missing)}"
+        if not missing:
+            problem = f"has unknown keys {sorted(map(str, unknown))}"
         raise ValueError(f"{what} {problem}; it takes {sorted(required | optional)}.")

@@ -151,7 +151,9 @@ def _limits(cfg: CfgNode, names: Sequence[str]) -> np.ndarray:
     node = cfg.DISTILL.PSEUDO
     if not node.THRESHOLDS:
         return Thresholds(node.SCORE_THRESHOLD).of(names)
-    limits = Thresholds.load(node.THRESHOLDS).of(names)
+    thresholds = Thresholds.load(node.THRESHOLDS)
+    thresholds.check_classes(names, f"DISTILL.PSEUDO.THRESHOLDS {node.THRESHOLDS}")
+    limits = thresholds.of(names)
     low = [name for name, x in zip(names, limits, strict=True) if x < node.IGNORE_THRESHOLD]
     if low:
         raise ValueError(

@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from distill.utils.files import write_json
+from distill.utils.files import first_line, write_json
+from distill.utils.wording import some_of
 
 __all__ = ["Thresholds"]
 
@@ -30,6 +31,22 @@ class Thresholds:
     def of(self, class_names: Sequence[str]) -> np.ndarray:
         """The thresholds (K,) of K classes."""
         return np.array([self.classes.get(name, self.default) for name in class_names], float)
+
+    def check_classes(self, class_names: Sequence[str], source: str) -> None:
+        """Refuses thresholds that another teacher was calibrated for.
+
+        Args:
+            class_names: the classes that they are for.
+            source: what to call them in the message.
+
+        Raises:
+            ValueError: one sentence, if they are of none of the classes.
+        """
+        if self.classes and not set(self.classes) & set(class_names):
+            raise ValueError(
+                f"{source} has thresholds of {some_of(sorted(self.classes), 5)}, none of which is "
+                f"among the classes {some_of(class_names, 5)}: give those of the same teacher."
+            )
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, as files have them."""
@@ -62,14 +79,23 @@ class Thresholds:
             raise FileNotFoundError(f"The thresholds file {path} does not exist: correct its path.")
         try:
             content = json.loads(path.read_bytes())
-            classes = {str(name): float(x) for name, x in content["classes"].items()}
-            default = float(content["default"])
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            classes = {name: _number(x) for name, x in content["classes"].items()}
+            default = _number(content["default"])
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            reason = f"{error} is missing" if isinstance(error, KeyError) else first_line(error)
             raise ValueError(
-                f"{path} is no thresholds file ({error}): it has a number `default`, and "
-                "`classes`, which gives numbers by a class' name."
+                f"{path} is no thresholds file ({reason}): it has a number `default`, and "
+                "`classes`, which gives numbers by a class' name; make it by calibrate."
             ) from error
         for name, value in {"default": default, **classes}.items():
             if not 0 <= value <= 1:
-                raise ValueError(f"{path} has the threshold {value} of {name}: it must be in 0..1.")
+                raise ValueError(
+                    f"{path} has the threshold {value} of {name}: it must be from 0 to 1."
+                )
         return cls(default, classes)
+
+
+def _number(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        raise TypeError(f"{value!r} is no number")
+    return float(value)

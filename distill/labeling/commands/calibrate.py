@@ -14,9 +14,9 @@ from tabulate import tabulate
 
 from distill.data.pseudo.file import PseudoFile
 from distill.data.registration import is_json_dataset, json_path
-from distill.labeling.calibration import Calibration, calibrate
+from distill.labeling.calibration import Calibration, calibrate, check_calibration
 from distill.labeling.calibration_plot import plot_calibration
-from distill.labeling.commands.options import add_file, add_number
+from distill.labeling.commands.options import add_file, add_number, check_output
 from distill.labeling.score_curve import Quality
 from distill.labeling.sources import load_labels
 
@@ -51,6 +51,11 @@ def run(args: argparse.Namespace) -> None:
         ValueError: an option or a file is wrong, in one sentence.
         OSError: a file is missing or can't be written.
     """
+    path = Path(args.output)
+    path = path if path.suffix == ".json" else path / "thresholds.json"
+    check_calibration(args.beta, args.iou, args.floor, args.min_boxes, args.min_kept)
+    for written in (path, path.with_suffix(".png")):
+        check_output(written, [args.pseudo, args.labels])
     pseudo, truth = PseudoFile.load(args.pseudo), load_labels(args.labels)
     calibration = calibrate(
         pseudo,
@@ -61,8 +66,6 @@ def run(args: argparse.Namespace) -> None:
         min_kept=args.min_kept,
         floor=args.floor,
     )
-    path = Path(args.output)
-    path = path if path.suffix == ".json" else path / "thresholds.json"
     calibration.thresholds.save(path, _header(args, calibration))
     plot_calibration(calibration, path.with_suffix(".png"))
     print(_summary(calibration, pseudo, truth))

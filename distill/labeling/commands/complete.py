@@ -17,6 +17,8 @@ from distill.labeling.commands.options import (
     add_class_options,
     add_file,
     add_number,
+    check_class_names,
+    check_output,
     check_shares,
 )
 from distill.labeling.complete import Completed, complete
@@ -61,6 +63,8 @@ def run(args: argparse.Namespace) -> None:
         OSError: a file is missing or can't be written.
     """
     check_shares(args, "iou", "score_threshold", "conflict_iou")
+    check_class_names(args.classes, "--classes")
+    check_output(args.output, [args.labels, args.pseudo, args.thresholds, args.aliases])
     pseudo = TeacherInput(
         args.pseudo,
         load_labels(args.pseudo, option="--pseudo"),

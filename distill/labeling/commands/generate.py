@@ -21,11 +21,17 @@ import torch
 from detectron2.utils import comm
 from detectron2.utils.logger import setup_logger
 
-from distill.labeling.commands.options import add_number, check_least, check_shares
+from distill.labeling.commands.options import (
+    add_number,
+    check_class_names,
+    check_least,
+    check_shares,
+)
 from distill.labeling.generate import generate
 from distill.labeling.job import plan_job
 from distill.labeling.result import describe_result
 from distill.utils.launch import launch_training
+from distill.utils.outputs import check_output_folder
 
 __all__ = ["add_arguments", "run"]
 
@@ -98,6 +104,13 @@ def run(args: argparse.Namespace) -> None:
     check_shares(args, "score_floor")
     check_least(args, 1, "batch_size", "num_processes", "num_machines")
     check_least(args, 0, "num_gpus", "machine_rank", "num_workers")
+    if args.machine_rank >= args.num_machines:
+        raise ValueError(
+            f"--machine-rank is {args.machine_rank}, and --num-machines {args.num_machines}: count "
+            "machines from 0."
+        )
+    check_class_names(args.classes, "--classes")
+    check_output_folder(args.output, "--output")
     if args.num_machines > 1 and args.dist_url == "auto":
         raise ValueError("--num-machines needs --dist-url tcp://HOST:PORT, the same on all.")
     names = ("output", "config_file", "weights", "dataset", "images", "classes", "thresholds")

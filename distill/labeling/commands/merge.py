@@ -10,6 +10,8 @@ found both. The sequence of the files doesn't matter.
 from __future__ import annotations
 
 import argparse
+import itertools
+from collections.abc import Sequence
 
 from tabulate import tabulate
 
@@ -19,11 +21,14 @@ from distill.labeling.commands.options import (
     add_class_options,
     add_file,
     add_number,
+    check_class_names,
+    check_output,
     check_shares,
 )
 from distill.labeling.merge import METHODS, Merged, MergeSettings, merge
 from distill.labeling.pool import TeacherInput
-from distill.labeling.sources import load_labels
+from distill.labeling.sources import files_of, load_labels
+from distill.utils.outputs import is_same_file
 
 __all__ = ["add_arguments", "run"]
 
@@ -67,6 +72,9 @@ def run(args: argparse.Namespace) -> None:
         OSError: a file is missing or can't be written.
     """
     check_shares(args, "iou", "score_threshold", "conflict_iou")
+    check_class_names(args.classes, "--classes")
+    check_output(args.output, [*args.inputs, *(args.thresholds or ()), args.aliases])
+    _refuse_repeated(args.inputs)
     if args.method == "soft-nms" and args.iou is not None:
         raise ValueError("--iou means nothing to soft-nms: leave it out, or choose nms or wbf.")
     aliases = Aliases.load(args.aliases) if args.aliases else None
@@ -77,6 +85,12 @@ def run(args: argparse.Namespace) -> None:
     merged.file.save(args.output)
     print(_summary(merged))
     print(f"Written to {args.output}.")
+
+
+def _refuse_repeated(paths: Sequence[str]) -> None:
+    for first, second in itertools.combinations(paths, 2):
+        if any(is_same_file(x, y) for x in files_of(first) for y in files_of(second)):
+            raise ValueError(f"{second} is there twice, as {first} is the same file: give it once.")
 
 
 def _inputs(args: argparse.Namespace) -> list[TeacherInput]:

@@ -3,9 +3,22 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
-__all__ = ["add_class_options", "add_file", "add_number", "check_least", "check_shares"]
+from distill.labeling.sources import files_of
+from distill.utils.outputs import check_output_file
+
+__all__ = [
+    "add_class_options",
+    "add_file",
+    "add_number",
+    "check_class_names",
+    "check_least",
+    "check_output",
+    "check_shares",
+]
 
 
 def add_file(parser: argparse.ArgumentParser, flag: str, metavar: str, text: str) -> None:
@@ -88,6 +101,37 @@ def check_least(args: argparse.Namespace, least: int, *options: str) -> None:
         value = getattr(args, option)
         if value is not None and value < least:
             raise ValueError(f"{_flag(option)} is {value}: it must be at least {least}.")
+
+
+def check_class_names(names: Sequence[str] | None, option: str) -> None:
+    """Verifies that names can be those of different classes.
+
+    Args:
+        names: what is given; None for nothing.
+        option: the option's name.
+
+    Raises:
+        ValueError: one sentence, if one is empty or there twice.
+    """
+    names = [name.strip() for name in names or ()]
+    if "" in names:
+        raise ValueError(f"{option} has an empty name: give every class a name.")
+    if twice := next((name for i, name in enumerate(names) if name in names[:i]), None):
+        raise ValueError(f"{option} has {twice} twice: give every class once.")
+
+
+def check_output(path: str | Path, sources: Iterable[str | Path | None]) -> None:
+    """Verifies that a command's file can be written, and is none of those that it reads.
+
+    Args:
+        path: the file.
+        sources: what is read: files, or datasets; None is nothing.
+
+    Raises:
+        ValueError: one sentence, if it can't.
+    """
+    read = [file for source in sources if source is not None for file in files_of(str(source))]
+    check_output_file(path, "--output", read)
 
 
 def _flag(option: str) -> str:

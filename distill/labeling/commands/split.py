@@ -15,8 +15,10 @@ from tabulate import tabulate
 
 from distill.data.pseudo.file import PseudoFile
 from distill.data.registration import file_stem
+from distill.labeling.commands.options import check_output
 from distill.labeling.sources import load_labels
-from distill.labeling.split import draw_images, labeled_subset, unlabeled_rest
+from distill.labeling.split import check_share, draw_images, labeled_subset, unlabeled_rest
+from distill.utils.outputs import check_output_folder
 
 __all__ = ["add_arguments", "run"]
 
@@ -61,6 +63,7 @@ def run(args: argparse.Namespace) -> None:
         ValueError: an option or the labels are wrong, in one sentence.
         OSError: a file is missing or can't be written.
     """
+    _check(args)
     labels = load_labels(args.labels)
     if not len(labels.labels):
         raise ValueError(f"{args.labels} has no box: give labels as --labels.")
@@ -79,19 +82,40 @@ def run(args: argparse.Namespace) -> None:
         print(f"Warning: no box of some classes in {', '.join(short)}.")
 
 
+def _check(args: argparse.Namespace) -> None:
+    """What is wrong with the options, before a label is read."""
+    for percent, seed in itertools.product(args.percent, args.seed):
+        check_share(percent, seed)
+    check_output_folder(args.output, "--output")
+    names = [name for kind in ("", "rest_") for name in _names(args, kind)]
+    if len(set(names)) < len(names):
+        raise ValueError("--percent or --seed has a number twice, to six digits: give each once.")
+    for name in names:
+        check_output(args.output / name, [args.labels])
+
+
+def _names(args: argparse.Namespace, kind: str) -> list[str]:
+    """The names of the files of all seeds and shares."""
+    return [
+        f"{file_stem(args.labels)}_{kind}{percent:g}pct_seed{seed}.json"
+        for seed, percent in itertools.product(args.seed, args.percent)
+    ]
+
+
 def _draw(
     labels: PseudoFile, args: argparse.Namespace
 ) -> tuple[dict[str, PseudoFile], dict[str, PseudoFile]]:
     """By file name, the images with labels and, where asked for, the others."""
     name = file_stem(args.labels)
     subsets, rests = {}, {}
+    names = zip(_names(args, ""), _names(args, "rest_"), strict=True)
     for seed, percent in itertools.product(args.seed, args.percent):
         drawn = draw_images(labels, percent, seed)
         header = {"source": name, "percent": percent, "seed": seed}
-        end = f"{percent:g}pct_seed{seed}.json"
-        subsets[f"{name}_{end}"] = labeled_subset(labels, drawn, **header)
+        own, other = next(names)
+        subsets[own] = labeled_subset(labels, drawn, **header)
         if args.rest:
-            rests[f"{name}_rest_{end}"] = unlabeled_rest(labels, drawn, **header)
+            rests[other] = unlabeled_rest(labels, drawn, **header)
     return subsets, rests
 
 

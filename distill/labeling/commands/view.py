@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from distill.data.pseudo.file import PseudoFile
-from distill.labeling.commands.options import add_number, check_least, check_shares
+from distill.labeling.commands.options import add_number, check_least, check_output, check_shares
 from distill.labeling.sources import load_labels
 from distill.labeling.view import write_view
 
@@ -48,10 +48,12 @@ def run(args: argparse.Namespace) -> None:
     check_least(args, 1, "num_images")
     check_least(args, 0, "seed")
     check_shares(args, "score_threshold")
+    page = _page(args.output, args.pseudo)
+    check_output(page, [args.pseudo, args.labels])
     pseudo = PseudoFile.load(args.pseudo)
     view = write_view(
         pseudo,
-        _page(args.output, args.pseudo),
+        page,
         title=args.pseudo.name,
         labels=load_labels(args.labels) if args.labels else None,
         image_root=args.image_root,
