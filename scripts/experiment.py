@@ -26,8 +26,10 @@ from experiments import (
     update_tables,
 )
 
+from distill.utils.outputs import check_output_folder
 
-def parse_arguments() -> argparse.Namespace:
+
+def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     """Reads the command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -58,24 +60,29 @@ def parse_arguments() -> argparse.Namespace:
     tables.add_argument("--write", action="store_true", help="replace them in the pages")
     for command in (run, table, record):
         command.add_argument("--output", help="folder of the runs, instead of the plan's")
-    return parser.parse_args()
+    return parser.parse_args(arguments)
 
 
-def main() -> None:
+def main(arguments: list[str] | None = None) -> None:
     """Carries out one command."""
-    args = parse_arguments()
+    args = parse_arguments(arguments)
     try:
         if args.command == "tables":
             show_tables(args.pages, args.write)
             return
         plan = load_plan(args.plan, args.output)
         if args.command == "run":
+            if args.jobs < 1:
+                raise ValueError(f"--jobs is {args.jobs}: it must be at least 1.")
+            check_output_folder(plan.output, "--output")
             runs = plan.select(args.only, args.seeds)
             run_plan(plan, runs, parallel=args.jobs, replace_changed=args.replace_changed)
         elif args.command == "table":
             print(format_tables(plan, args.dataset))
         else:
-            rows = record_runs(plan, args.folder or Path(args.plan).resolve().parents[1])
+            folder = args.folder or Path(args.plan).resolve().parent.parent
+            check_output_folder(folder, "The folder of results.csv")
+            rows = record_runs(plan, folder)
             print(f"{len(rows)} runs recorded")
     except (RunFailed, ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
@@ -89,7 +96,12 @@ def show_tables(pages: list[Path], write: bool) -> None:
     """Prints the tables of pages, or brings the pages up to date."""
     for page in pages:
         for path in sorted(page.rglob("*.md")) if page.is_dir() else [page]:
-            text = path.read_text(encoding="utf-8")
+            try:
+                text = path.read_text(encoding="utf-8")
+            except UnicodeDecodeError as error:
+                raise ValueError(
+                    f"{path} is no page of text ({error}): name a .md file."
+                ) from error
             updated = update_tables(text)
             if not write:
                 print(*tables_in(text), sep="\n\n")

@@ -83,8 +83,8 @@ def check_name(name: str, what: str) -> None:
     """
     if not _NAME.fullmatch(name) or name.endswith((" ", ".")) or _RESERVED.fullmatch(name):
         raise ValueError(
-            f"{what} {name!r} is no plain name of a file: begin it with a letter, a digit or _, and add "
-            "no others than these and - . + = @ , ( ) and spaces inside."
+            f"{what} {name!r} is no plain name of a file: begin it with a letter, a digit "
+            "or _, and add no others than these and - . + = @ , ( ) and spaces inside."
         )
 
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
+import math
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from distill.utils.files import atomic_write
+from distill.engine.results import RESULTS_FILE
+from distill.utils.files import atomic_write, first_line
 from experiments.plan import Plan, Run
 from experiments.run_state import config_digest, read_results, recorded_config
 
@@ -21,6 +23,7 @@ ENVIRONMENTS_FILE = "environments.txt"
 Row = dict[str, str]
 _SCORES = {"ap": "AP", "ap50": "AP50", "ap75": "AP75", "top1": "top1", "top5": "top5"}
 _KEY = ("plan", "name", "seed")
+_NUMBERS = ("seed", "iterations", "seconds", "parameters")
 _FIRST = (*_KEY, "revision", "config", "environment")
 _ABSOLUTE_PATH = re.compile(r"(?<![\w.>/:-])/(?:[\w.+-]+/)+")
 
@@ -75,15 +78,61 @@ def record_runs(plan: Plan, folder: Path) -> list[Row]:
 
 
 def read_rows(folder: Path) -> list[Row]:
-    """The rows of a folder's results.csv; none where there is no such file."""
+    """The rows of a folder's results.csv; none where there is no such file.
+
+    Raises:
+        ValueError: one sentence, if it is damaged.
+    """
     path = folder / RECORDS_FILE
     if not path.exists():
         return []
-    with open(path, encoding="utf-8", newline="") as stream:
-        return list(csv.DictReader(stream))
+    try:
+        with open(path, encoding="utf-8", newline="") as stream:
+            reader = csv.DictReader(stream, strict=True)
+            rows = list(reader)
+        _check_rows(reader.fieldnames or (), rows)
+    except (ValueError, csv.Error) as error:
+        raise ValueError(
+            f"{path} is damaged ({first_line(error)}): restore it from its repository, or delete "
+            "it and record the runs anew."
+        ) from error
+    return rows
+
+
+def _check_rows(columns: Sequence[str], rows: Sequence[Row]) -> None:
+    """Refuses what can't have been written here."""
+    if missing := [name for name in _KEY if name not in columns]:
+        raise ValueError(f"it has no column {missing[0]}")
+    if len(set(columns)) < len(columns):
+        raise ValueError("a column is there twice")
+    for line, row in enumerate(rows, start=2):
+        if None in row or None in row.values():
+            raise ValueError(f"row {line} has not as many cells as columns")
+        for column, cell in row.items():
+            if cell and (column in _NUMBERS or "/" in column) and not _is_finite(cell):
+                raise ValueError(f"row {line} has {cell!r} for {column}, which is no number")
+    if len({_key(row) for row in rows}) < len(rows):
+        raise ValueError("a run is there twice")
+
+
+def _is_finite(text: str) -> bool:
+    try:
+        return math.isfinite(float(text))
+    except ValueError:
+        return False
 
 
 def _row(plan: Plan, run: Run, results: Mapping[str, Any]) -> Row:
+    try:
+        return _cells(plan, run, results)
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+        path, reason = run.folder / RESULTS_FILE, f"{type(error).__name__}: {first_line(error)}"
+        raise ValueError(
+            f"{path} is damaged ({reason}): move {run.folder} away, and the run is trained anew."
+        ) from error
+
+
+def _cells(plan: Plan, run: Run, results: Mapping[str, Any]) -> Row:
     values = {
         "plan": plan.name,
         "name": run.name,
@@ -121,7 +170,8 @@ def _key(row: Row) -> tuple[str, ...]:
 
 def _environment(run: Run) -> tuple[str, str]:
     """The revision of a run, and its versions without folders of this machine."""
-    first, _, rest = (run.folder / "env.txt").read_text(encoding="utf-8").partition("\n")
+    text = (run.folder / "env.txt").read_text(encoding="utf-8", errors="replace")
+    first, _, rest = text.partition("\n")
     revision = first.removeprefix("git revision: ")
     if not re.fullmatch("[0-9a-f]{40}", revision):
         raise ValueError(

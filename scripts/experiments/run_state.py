@@ -6,6 +6,7 @@ import importlib
 import json
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from distill.config import add_distill_config
 from distill.engine.results import RESULTS_FILE
 from distill.engine.setup import build_config, training_parser
 from distill.engine.stages import stage_configs
-from distill.utils.files import file_digest, json_digest
+from distill.utils.files import file_digest, first_line, json_digest
 from experiments.plan import Plan, Run
 
 __all__ = [
@@ -34,6 +35,7 @@ __all__ = [
     "training_arguments",
 ]
 
+_SCRIPTS = Path(__file__).resolve().parents[1]
 WEIGHTS_FILE = "model_final.pth"
 # What pre-training in steps leaves.
 _BACKBONE_FILE = "backbone.pth"
@@ -60,10 +62,14 @@ def run_config(run: Run) -> CfgNode:
 
 
 def read_results(run: Run) -> dict[str, Any] | None:
-    """The run's results, or None while it is unfinished."""
-    try:
-        results = json.loads((run.folder / RESULTS_FILE).read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    """The run's results, or None while it is unfinished.
+
+    Raises:
+        ValueError: one sentence, if they are damaged.
+    """
+    path = run.folder / RESULTS_FILE
+    results = _read_mapping(path, json.loads) if path.exists() else None
+    if results is None:
         return None
     weights = (run.folder / name for name in (WEIGHTS_FILE, _BACKBONE_FILE))
     return results if any(path.exists() for path in weights) else None
@@ -94,7 +100,7 @@ def differences(plan: Plan, run: Run, cfg: CfgNode) -> list[str]:
         if key not in _NOT_COMPARED and then.get(key) != now[key]
     ]
     if (folder / _NEEDS_FILE).exists():
-        recorded = json.loads((folder / _NEEDS_FILE).read_text(encoding="utf-8"))
+        recorded = _read_mapping(folder / _NEEDS_FILE, json.loads)
         for need in run.needs:
             path = plan.runs[need].folder / WEIGHTS_FILE
             if need in recorded and path.exists() and recorded[need] != file_digest(path):
@@ -105,8 +111,7 @@ def differences(plan: Plan, run: Run, cfg: CfgNode) -> list[str]:
 def recorded_config(run: Run) -> dict[str, Any]:
     """Key -> value of the config.yaml in a run's folder, over the defaults of newer keys."""
     _add_keys_of(run)
-    text = (run.folder / "config.yaml").read_text(encoding="utf-8")
-    return {**_defaults(), **_flat(yaml.safe_load(text))}
+    return {**_defaults(), **_flat(_read_mapping(run.folder / "config.yaml", yaml.safe_load))}
 
 
 def flat_config(cfg: CfgNode) -> dict[str, Any]:
@@ -161,6 +166,21 @@ def iterations_done(run: Run) -> int:
     return sum(_iterations_in(path) for path in _files(run, "metrics.json"))
 
 
+def _read_mapping(path: Path, parse: Callable[[str], Any]) -> dict[str, Any]:
+    """A file of a run directory, which a crash or a user may have damaged."""
+    try:
+        content = parse(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError, yaml.YAMLError) as error:
+        raise ValueError(_damaged(path, first_line(error))) from error
+    if not isinstance(content, dict):
+        raise ValueError(_damaged(path, f"it holds {type(content).__name__}, not a mapping"))
+    return content
+
+
+def _damaged(path: Path, reason: str) -> str:
+    return f"{path} is damaged ({reason}): move {path.parent} away, and the run is trained anew."
+
+
 def _files(run: Run, name: str) -> list[Path]:
     """The files of a name in a run's folder, and in those of its stages."""
     return [*run.folder.glob(name), *run.folder.glob(f"*/{name}")]
@@ -183,6 +203,10 @@ def _iterations_in(metrics: Path) -> int:
 
 def _add_keys_of(run: Run) -> None:
     """Imports a run's script, which may define keys of its own."""
+    if not (_SCRIPTS / run.script).is_file():
+        raise FileNotFoundError(
+            f"The script {run.script} of the plan is not in scripts/: correct it."
+        )
     importlib.import_module(Path(run.script).stem)
 
 

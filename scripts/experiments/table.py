@@ -83,7 +83,9 @@ def _recorded(path: str, title: str) -> str:
     group = plan.groups.get(title)
     if group is None or not group.columns:
         raise ValueError(f"{path} has no group {title!r} with columns; it has {list(plan.groups)}.")
-    rows = [row for row in read_rows(Path(path).parents[1]) if row["plan"] == plan.name]
+    rows = [
+        row for row in read_rows(Path(path).resolve().parent.parent) if row["plan"] == plan.name
+    ]
     return _table(title, group.rows, group.columns, rows)
 
 
@@ -118,6 +120,6 @@ def _cells(text: str) -> list[str]:
 def _cell(runs: Sequence[Row], column: str) -> str:
     if column in ("iterations", "parameters"):
         # Alike for all seeds, as a rule.
-        return "/".join(sorted({row[column] for row in runs if row.get(column)}, key=int)) or "-"
+        return "/".join(sorted({row[column] for row in runs if row.get(column)}, key=float)) or "-"
     values = [float(row[column]) if row.get(column) else None for row in runs]
     return mean_and_spread(values, 1 if "/" in column else 0)
