@@ -150,7 +150,9 @@ def _parse(content: Any, output: str | Path | None, name: str) -> Plan:
     for key in ("groups", "columns"):
         _check_type(content, key, dict, "a mapping", "the plan")
     _check_type(content, "runs", list, "a list", "the plan")
-    check_name(content.get("script", Run.script), "the script")
+    if not content["runs"]:
+        raise ValueError("the runs of the plan are missing: list at least one.")
+    check_name(content.get("script") or Run.script, "the script")
     if not (output or content["output"]):
         raise ValueError("the output is empty: name the folder of the runs.")
     folder = Path(output or content["output"])
@@ -225,7 +227,7 @@ def _runs_of(entry: dict[str, Any], defaults: dict[str, Any], output: Path) -> l
             folder=output / name / f"seed{seed}",
             needs=tuple(resolve(need, seed) for need in entry.get("needs") or ()),
             stages=bool(entry.get("stages", False)),
-            script=str(defaults.get("script", Run.script)),
+            script=defaults.get("script") or Run.script,
         )
         for seed in seeds
     ]

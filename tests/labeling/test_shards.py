@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -69,6 +70,27 @@ def test_nothing_after_a_damaged_line_is_believed(tmp_path: Path, damage: bytes)
     shard.write_bytes(lines[0] + damage + lines[2])
     assert index(tmp_path).done().tolist() == [True, False, False, False, False]
     assert shard.read_bytes() == lines[0]
+
+
+def test_a_flipped_digit_is_noticed_and_said(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    write(tmp_path, 0, 0, 1, 2)
+    (shard,) = tmp_path.iterdir()
+    whole = shard.read_bytes()
+    shard.write_bytes(whole.replace(b"[11, 5]", b"[12, 5]"))
+    assert index(tmp_path).done().tolist() == [True, False, False, False, False]
+    assert "shard-0000.jsonl is damaged" in caplog.text
+    write(tmp_path, 0, 1, 2)
+    assert shard.read_bytes() == whole
+
+
+def test_shards_of_a_release_without_checksums_are_read(tmp_path: Path) -> None:
+    write(tmp_path, 0, 0, 1)
+    (shard,) = tmp_path.iterdir()
+    shard.write_bytes(re.sub(rb'"crc32": \d+, ', b"", shard.read_bytes()))
+    found = index(tmp_path, 2)
+    assert found.done().all() and len(list(found.boxes())) == 2
 
 
 def test_an_index_takes_in_what_others_append(tmp_path: Path) -> None:

@@ -139,3 +139,36 @@ def test_every_control_has_a_name(tmp_path, three):
     page = _page(tmp_path, three, labels=true_labels(["a.png"]))
     controls = [tag for tag, _ in page.elements if tag in ("input", "select")]
     assert len(controls) == len(page.all("label")) == 8
+
+
+@pytest.mark.parametrize("embed", [False, True])
+@pytest.mark.parametrize("name", ["../secret.png", "{root}/secret.png", "link.png", "below/s.png"])
+def test_no_image_from_elsewhere_than_below_its_folder_is_shown(tmp_path, name, embed):
+    write_images(tmp_path, "secret.png")
+    write_images(tmp_path / "images", "a.png")
+    (tmp_path / "images" / "link.png").symlink_to(tmp_path / "secret.png")
+    (tmp_path / "others").mkdir()
+    write_images(tmp_path / "others", "s.png")
+    (tmp_path / "images" / "below").symlink_to(tmp_path / "others", target_is_directory=True)
+    with pytest.raises(ValueError, match="leads to .*, which is not below .*--image-root"):
+        _page(tmp_path, pseudo_file(["a.png", name.format(root=tmp_path)]), embed=embed)
+    assert not (tmp_path / "page.html").exists()
+
+
+@pytest.mark.parametrize("embed", [False, True])
+def test_a_file_that_is_no_image_is_not_shown(tmp_path, embed):
+    write_images(tmp_path / "images", "a.png")
+    (tmp_path / "images" / "passwd.png").write_text("root:x:0:0:root")
+    (tmp_path / "images" / "x.eps").write_text("%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n")
+    page = _page(tmp_path, pseudo_file(["a.png", "passwd.png", "x.eps"]), embed=embed)
+    assert [image["source"] is None for image in page.images] == [False, True, True]
+    assert "cm9vd" not in (tmp_path / "page.html").read_text()
+
+
+def test_names_that_are_no_unicode_or_end_lines_in_scripts_are_written(tmp_path):
+    names = ["a\u2028b.png", "it's.png"]
+    write_images(tmp_path / "images", *names)
+    pseudo = pseudo_file(names, (0, TEN, 0.9, 0), classes=("\ud800", "\u2028';alert(1)//"))
+    page = _page(tmp_path, pseudo)
+    assert page.data["classes"][1] == "\u2028';alert(1)//"
+    assert [image["name"] for image in page.images] == names

@@ -90,6 +90,12 @@ def test_a_selection_of_nothing_is_refused(
         ({"name": "x", "opts": ["SEED", 3]}, "set SEED, which `seeds`"),
         ({"name": "x", "seeds": 3}, "seeds of x are no list"),
         ({"name": "x", "option": []}, r"unknown keys \['option'\]"),
+        ({"name": ".."}, "is no plain name"),
+        ({"name": "a/../../b"}, "is no plain name"),
+        ({"name": "/tmp/x"}, "is no plain name"),
+        ({"name": ""}, "is no plain name"),
+        ({"name": "x", "opts": "SEED"}, "the opts of x is 'SEED': it must be a list"),
+        ({"name": "x", "seeds": [True]}, "seeds of x are no list"),
         ({"seeds": [0]}, r"a run lacks \['name'\]"),
     ],
 )
@@ -119,3 +125,23 @@ def test_a_missing_or_broken_file_is_named(tmp_path: Path) -> None:
     (tmp_path / "broken.yaml").write_text("runs: [")
     with pytest.raises(ValueError, match="broken.yaml is not YAML"):
         load_plan(tmp_path / "broken.yaml")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"script": "../evil.py"}, "the script '../evil.py' is no plain name"),
+        ({"runs": {"name": "x"}}, "the runs of the plan"),
+        ({"runs": None}, "the runs of the plan"),
+        ({"output": None}, "the output is empty"),
+        ({"output": ["out"]}, "the output of the plan"),
+        ({"groups": ["alone"]}, "the groups of the plan"),
+        ({"groups": {"short": 3}}, "a group is 3"),
+        ({3: 4}, "unknown keys"),
+    ],
+)
+def test_a_senseless_plan_is_named(tmp_path: Path, change: dict[str, Any], message: str) -> None:
+    path = write(tmp_path, {**PLAN, **change})
+    with pytest.raises(ValueError, match=message) as error:
+        load_plan(path)
+    assert str(path) in str(error.value)

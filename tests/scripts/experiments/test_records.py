@@ -105,3 +105,34 @@ def test_without_a_test_dataset_a_row_has_no_scores(plan: Plan) -> None:
     finish(plan, plan.runs["x/seed0"], dataset=None)
     (row,) = rows_of(plan)
     assert not any("/" in key for key in row)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda text: text.replace("plan,name", "plan,nome"),
+        lambda text: text.replace("800", "nan"),
+        lambda text: text.replace("50.1234", "half"),
+        lambda text: text + "p,y\n",
+        lambda text: text + text.splitlines()[1] + "\n",
+        lambda text: text[:-5] + '"',
+        lambda text: text.replace("x", "\udcff"),
+    ],
+)
+def test_a_damaged_file_of_rows_is_named(plan: Plan, tmp_path: Path, damage: Any) -> None:
+    record_runs(plan, tmp_path)
+    path = tmp_path / "results.csv"
+    before = damage(path.read_text()).encode(errors="surrogateescape")
+    path.write_bytes(before)
+    with pytest.raises(ValueError, match=r"results.csv is damaged \(.*restore it") as error:
+        record_runs(plan, tmp_path)
+    assert "\n" not in str(error.value) and path.read_bytes() == before
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"ap": 1', '{"ap": 3}', '{"iterations": NaN}'])
+def test_damaged_results_of_a_run_are_named(plan: Plan, text: str) -> None:
+    path = plan.runs["x/seed0"].folder / "results.json"
+    path.write_text(text)
+    with pytest.raises(ValueError, match="results.json is damaged .* move") as error:
+        rows_of(plan)
+    assert "\n" not in str(error.value)
