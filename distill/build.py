@@ -7,14 +7,13 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-import yaml
 from detectron2.config import CfgNode, get_cfg
 from detectron2.modeling import META_ARCH_REGISTRY
-from detectron2.utils.file_io import PathManager
 from torch import nn
 
 from distill.config import add_distill_config, check_retired_keys, student_config
 from distill.methods.base import Method, build_methods
+from distill.utils.config_files import merge_file, merge_overrides
 from distill.utils.config_keys import defines_keys
 from distill.utils.model_zoo import is_in_zoo, zoo_config
 from distill.views.classes import class_names, map_classes, num_classes, teacher_class_names
@@ -31,6 +30,7 @@ __all__ = [
     "read_config",
 ]
 
+_OPTS_KEY = "DISTILL.TEACHER.OPTS"
 _ROLE_KEYS = {"student": "DISTILL.STUDENT.META_ARCHITECTURE", "teacher": CONFIG_KEY}
 
 
@@ -187,29 +187,12 @@ def read_config(reference: str, opts: Sequence[Any] = (), *, key: str = CONFIG_K
     Raises:
         ValueError, FileNotFoundError: one sentence, if there is no such file or it is no config.
     """
-    if is_in_zoo(reference):
-        path = zoo_config(reference, key)
-    else:
-        path = PathManager.get_local_path(reference)
-        if not PathManager.isfile(path):
-            raise FileNotFoundError(
-                f"{key}: there is no file {reference} (paths are relative to the working directory)"
-            )
     cfg = get_cfg()
     add_distill_config(cfg)
-    try:
-        # Some of the zoo's own configs compute values in YAML; nobody else's may run code.
-        cfg.merge_from_file(path, allow_unsafe=is_in_zoo(reference))
-        cfg.merge_from_list(list(opts))
-    except yaml.YAMLError as error:
-        raise ValueError(
-            f"{key}: {reference} is not plain YAML ({' '.join(str(error).split())})"
-        ) from error
-    except (KeyError, ValueError, AssertionError, AttributeError, TypeError) as error:
-        reason = str(error.args[0] if error.args else error).splitlines()[0].rstrip(".")
-        raise ValueError(
-            f"{key}: {reference} and its KEY VALUE overrides do not make a config ({reason})"
-        ) from error
+    zoo = is_in_zoo(reference)
+    merge_file(cfg, zoo_config(reference, key) if zoo else reference, key=key)
+    overrides = _OPTS_KEY if key == CONFIG_KEY else "KEY VALUE overrides"
+    merge_overrides(cfg, opts, key=overrides)
     return student_config(cfg)
 
 

@@ -17,6 +17,7 @@ from detectron2.utils.logger import setup_logger
 from distill.checks import check_config
 from distill.config import add_distill_config
 from distill.engine.run_files import write_environment
+from distill.utils.config_files import merge_file, merge_overrides
 
 __all__ = ["build_config", "exit_with", "set_up", "training_parser"]
 
@@ -52,20 +53,9 @@ def build_config(args: argparse.Namespace) -> CfgNode:
     """
     cfg = get_cfg()
     add_distill_config(cfg)
-    if args.config_file and not os.path.isfile(args.config_file):
-        raise FileNotFoundError(
-            f"--config-file {args.config_file} does not exist: correct its path."
-        )
-    try:
-        if args.config_file:
-            cfg.merge_from_file(args.config_file)
-        cfg.merge_from_list(args.opts or [])
-    except (KeyError, ValueError, AssertionError) as error:
-        reason = str(error.args[0] if error.args else error).splitlines()[0]
-        source = args.config_file or "The command line"
-        raise ValueError(
-            f"{source} and its KEY VALUE overrides do not make a config: {reason}."
-        ) from error
+    if args.config_file:
+        merge_file(cfg, args.config_file, key="--config-file")
+    merge_overrides(cfg, args.opts or [], key="KEY VALUE overrides")
     use_gpu = args.num_gpus > 0 and torch.cuda.is_available()
     if cfg.MODEL.DEVICE.startswith("cuda") and not use_gpu:
         cfg.MODEL.DEVICE = "cpu"

@@ -17,6 +17,7 @@ from detectron2.structures import Boxes, BoxMode, pairwise_iou
 from distill.config import add_distill_config, student_config
 from distill.data.loader import build_mapper
 from distill.utils.checkpoint import SafeCheckpointer
+from distill.utils.config_files import merge_file
 
 __all__ = ["Box", "Picture", "detect", "evenly_spaced", "mark_right", "true_boxes"]
 
@@ -84,7 +85,7 @@ def detect(
     """
     cfg = get_cfg()
     add_distill_config(cfg)
-    cfg.merge_from_file(str(folder / "config.yaml"))
+    merge_file(cfg, folder / "config.yaml", key="the run's")
     cfg = student_config(cfg)
     model = build_model(cfg).eval()
     SafeCheckpointer(model).load(str(folder / "model_final.pth"))

@@ -7,9 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from distill.utils.outputs import check_name
+from distill.utils.yaml_data import parse_yaml
 
 __all__ = ["Group", "Plan", "Run", "load_plan"]
 
@@ -132,10 +131,7 @@ def load_plan(path: str | Path, output: str | Path | None = None) -> Plan:
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"The plan {path} does not exist: correct its path.")
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise ValueError(f"{path} is not YAML: {' '.join(str(error).split())}.") from error
+    content = parse_yaml(path.read_bytes(), str(path))
     try:
         return _parse(content, output, path.stem)
     except ValueError as error:

@@ -7,14 +7,15 @@ from pathlib import Path
 from detectron2.config import CfgNode, get_cfg
 
 from distill import add_distill_config
+from distill.utils.config_files import merge_file
 
 ROOT = Path(__file__).parents[2]
 
 
-def load(path: Path, *, allow_unsafe: bool = False) -> CfgNode:
+def load(path: Path) -> CfgNode:
     cfg = get_cfg()
     add_distill_config(cfg)
-    cfg.merge_from_file(str(path), allow_unsafe=allow_unsafe)
+    merge_file(cfg, path, key="the file")
     return cfg
 
 

@@ -166,8 +166,8 @@ def test_another_number_of_names_is_refused(tmp_path: Path) -> None:
     [
         (["MODEL.LOAD_PROPOSALS", "True"], "needs proposals"),
         (["MODEL.META_ARCHITECTURE", "Nothing"], "unknown MODEL.META_ARCHITECTURE Nothing"),
-        (["MODEL.NOTHING", "1"], "--config-file: .*MODEL.NOTHING"),
-        (["MODEL.MASK_ON"], "--config-file: .*do not make a config"),
+        (["MODEL.NOTHING", "1"], "overrides: there is no key MODEL.NOTHING"),
+        (["MODEL.MASK_ON"], "overrides: 'MODEL.MASK_ON'.*no value"),
     ],
 )
 def test_a_config_that_cannot_label_is_refused(

@@ -62,7 +62,7 @@ def test_an_overlay_is_at_most_12_lines_over_a_student_of_configs(path: Path) ->
 @pytest.mark.parametrize(("own", "zoo"), ZOO.items())
 def test_a_student_has_the_settings_of_the_model_zoo(own: str, zoo: str) -> None:
     cfg = load(ROOT / "configs" / f"{own}.yaml")
-    expected = load(Path(model_zoo.get_config_file(zoo)), allow_unsafe=True)
+    expected = load(Path(model_zoo.get_config_file(zoo)))
     expected.OUTPUT_DIR = cfg.OUTPUT_DIR
     assert cfg == expected
 

@@ -15,6 +15,7 @@ from torch import nn
 from distill.engine.hooks import plain_weights
 from distill.engine.results import RESULTS_FILE, combine_results
 from distill.utils.checkpoint import SafeCheckpointer
+from distill.utils.config_files import merge_overrides
 from distill.utils.files import atomic_write
 from pretraining.classifier import BackboneClassifier
 from pretraining.teacher import without_teacher
@@ -66,7 +67,8 @@ def step_configs(cfg: CfgNode) -> list[CfgNode]:
             step.MODEL.WEIGHTS = str(Path(configs[-1].OUTPUT_DIR, _WEIGHTS))
             # Not the first step's crops once more; a negative seed is drawn anew anyway.
             step.SEED = cfg.SEED + 1 if cfg.SEED >= 0 else cfg.SEED
-        _merge(step, f"{name.upper()}_OPTS")
+        overrides = f"{name.upper()}_OPTS"
+        merge_overrides(step, step.PRETRAIN[overrides], key=f"PRETRAIN.{overrides}")
         step.freeze()
         configs.append(step)
     return configs
@@ -153,16 +155,6 @@ def evaluate(cfg: CfgNode, *, resume: bool = False) -> dict[str, Any]:
         )
     checkpointer.resume_or_load(cfg.MODEL.WEIGHTS, resume=resume)
     return ClassifierTrainer.test(step, checkpointer.model)
-
-
-def _merge(step: CfgNode, key: str) -> None:
-    try:
-        step.merge_from_list(list(step.PRETRAIN[key]))
-    except (KeyError, ValueError, AssertionError) as error:
-        reason = str(error.args[0] if error.args else error).splitlines()[0]
-        raise ValueError(
-            f"PRETRAIN.{key} does not override the config ({reason}): give it as KEY VALUE pairs."
-        ) from error
 
 
 def _save_backbone(model: nn.Module, path: Path) -> None:

@@ -8,13 +8,13 @@ import os
 
 import torch
 import torchvision
-import yaml
 from detectron2.config import CfgNode, get_cfg
 from detectron2.modeling import META_ARCH_REGISTRY
 from torch import Tensor, nn
 
 from distill.config import add_distill_config
 from distill.utils.checkpoint import SafeCheckpointer
+from distill.utils.config_files import merge_file
 from distill.utils.wording import some_of
 from distill.views.teacher import FrozenTeacher
 
@@ -107,19 +107,9 @@ def _build_torchvision(name: str, num_classes: int) -> nn.Module:
 def _teacher_config(cfg: CfgNode) -> CfgNode:
     """The config of a teacher that was pre-trained here, on the student's device."""
     path = cfg.PRETRAIN.TEACHER.CONFIG_FILE
-    if not os.path.isfile(path):
-        raise FileNotFoundError(
-            f"PRETRAIN.TEACHER.CONFIG_FILE {path} does not exist: correct its path."
-        )
     teacher = get_cfg()
     add_distill_config(teacher)
-    try:
-        teacher.merge_from_file(path)
-    except (KeyError, ValueError, AssertionError, yaml.YAMLError) as error:
-        raise ValueError(
-            f"PRETRAIN.TEACHER.CONFIG_FILE {path} is not a config of this library "
-            f"({' '.join(str(error).split())}): correct it."
-        ) from error
+    merge_file(teacher, path, key="PRETRAIN.TEACHER.CONFIG_FILE")
     teacher.MODEL.DEVICE = cfg.MODEL.DEVICE
     if teacher.PRETRAIN.NUM_CLASSES != cfg.PRETRAIN.NUM_CLASSES:
         raise ValueError(

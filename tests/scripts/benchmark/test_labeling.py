@@ -35,4 +35,4 @@ def test_another_folder_is_named_with_a_sentence(
     with pytest.raises(SystemExit) as left:
         command.main(command.parser().parse_args(["--pair", "labeling"]))
     assert left.value.code == 2
-    assert "there is no file configs/digits" in capsys.readouterr().err
+    assert "configs/digits/faster_rcnn_student.yaml does not exist" in capsys.readouterr().err

@@ -123,7 +123,7 @@ def test_a_missing_or_broken_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="nowhere.yaml does not exist"):
         load_plan(tmp_path / "nowhere.yaml")
     (tmp_path / "broken.yaml").write_text("runs: [")
-    with pytest.raises(ValueError, match="broken.yaml is not YAML"):
+    with pytest.raises(ValueError, match="broken.yaml is not plain YAML"):
         load_plan(tmp_path / "broken.yaml")
 
 

@@ -128,7 +128,9 @@ def test_a_teacher_of_other_classes_is_refused(twin):
 
 def test_a_config_with_an_unknown_key_is_refused(twin, tmp_path):
     (tmp_path / "twin.yaml").write_text("VERSION: 2\nMODEL: {BINRAY: 1}\n")
-    with pytest.raises(ValueError, match="twin.yaml is not a config .*BINRAY"):
+    with pytest.raises(
+        ValueError, match='twin.yaml: there is no key MODEL.BINRAY; did you mean "MODEL.BINARY"'
+    ):
         SoftLabelTeacher.from_config(twin)
 
 
