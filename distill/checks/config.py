@@ -10,6 +10,7 @@ from torch import nn
 
 from distill.config import check_retired_keys
 from distill.data.builtin import check_datasets
+from distill.data.image_check import check_images
 from distill.data.pseudo.config import check_pseudo_config
 from distill.data.unlabeled_config import check_unlabeled_config
 from distill.views.classes import class_names, num_classes
@@ -26,7 +27,7 @@ def check_config(cfg: CfgNode, *, training: bool = True) -> None:
 
     Raises:
         ValueError: a key asks for what does not exist or fit, or a dataset is unknown or damaged.
-        FileNotFoundError: a file or folder of a dataset is missing.
+        FileNotFoundError: a file or folder of a dataset is missing, or an image.
     """
     check_retired_keys(cfg)
     check_pseudo_config(cfg)
@@ -38,6 +39,7 @@ def check_config(cfg: CfgNode, *, training: bool = True) -> None:
         named = cfg.DISTILL.PSEUDO.CLASSES_OF
         check_datasets((named,) if named else (), key="DISTILL.PSEUDO.CLASSES_OF")
     check_datasets(cfg.DATASETS.TEST, key="DATASETS.TEST")
+    check_images(cfg, training=training)
 
 
 def check_student_classes(cfg: CfgNode, student: nn.Module) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator, Sequence
 
 import torch
@@ -10,8 +11,9 @@ from detectron2.data import DatasetFromList, build_detection_test_loader
 from detectron2.utils import comm
 from torch.utils.data import DataLoader, Dataset
 
+from distill.data.failures import Failure, ReadableBatches, mapped, with_failures
 from distill.data.mapper import PseudoMapper, Record
-from distill.data.records import repeat_factors, training_records
+from distill.data.records import evaluation_records, repeat_factors, training_records
 from distill.data.sampler import ResumableBatchSampler
 from distill.data.ssd_augmentation import build_ssd_mapper
 from distill.utils.config_keys import defines_keys
@@ -43,25 +45,31 @@ def _add_augmentation_key(cfg: CfgNode) -> None:
 class _SeededDataset(Dataset):
     """Maps (position, index) to a sample whose augmentation depends on the position alone."""
 
-    def __init__(self, records: Sequence[Record], mapper: Mapper, seed: int) -> None:
+    def __init__(
+        self, records: Sequence[Record], mapper: Mapper, seed: int, skip_unreadable: bool
+    ) -> None:
         self.records = records
         self.mapper = mapper
         self.seed = seed
+        self.skip_unreadable = skip_unreadable
 
     def __len__(self) -> int:
         return len(self.records)
 
-    def __getitem__(self, item: tuple[int, int]) -> Record:
+    def __getitem__(self, item: tuple[int, int]) -> Record | Failure:
         position, index = item
+        failures: list[Failure] = []
         with seeded(derive_seed(self.seed, Stream.SAMPLE, position)):
             for shift in range(min(_MAX_TRIES, len(self))):
-                sample = self.mapper(self.records[(index + shift) % len(self)])
-                if sample is not None:
-                    return sample
+                sample = mapped(self.mapper, self.records[(index + shift) % len(self)])
+                if isinstance(sample, Failure) and self.skip_unreadable:
+                    failures.append(sample)
+                elif sample is not None:
+                    return with_failures(sample, failures)
         raise ValueError(
             f"The dataset mapper rejected {_MAX_TRIES} images in a row, from number {index} on: "
-            "check the annotations of DATASETS.TRAIN (or of DATASETS.UNLABELED) and the "
-            "augmentation under INPUT."
+            "check the annotations of DATASETS.TRAIN (or of DATASETS.UNLABELED), the files of "
+            "its images and the augmentation under INPUT."
         )
 
 
@@ -82,6 +90,7 @@ class TrainLoader:
         num_workers: int = 0,
         group_by_aspect_ratio: bool = False,
         repeat_factors: torch.Tensor | None = None,
+        skip_unreadable: bool = False,
     ) -> None:
         """Starts at iteration 0.
 
@@ -93,6 +102,8 @@ class TrainLoader:
             num_workers: processes that load ahead; 0 loads in this one.
             group_by_aspect_ratio: put wide and tall images into different batches.
             repeat_factors: see :class:`ResumableBatchSampler`.
+            skip_unreadable: put the next image in place of one that can't be read; else the
+                iterator raises `UnreadableImage`.
         """
         self.groups = _aspect_groups(records) if group_by_aspect_ratio else None
         # Detectron2's list keeps the records as one buffer, which workers share after a fork.
@@ -101,6 +112,7 @@ class TrainLoader:
         self.batch_size = batch_size
         self.num_workers = num_workers
         self.repeat_factors = repeat_factors
+        self.skip_unreadable = skip_unreadable
         self.seed = seed
         self.iteration = 0
 
@@ -112,16 +124,18 @@ class TrainLoader:
     def __iter__(self) -> Iterator[list[Record]]:
         """Returns an iterator that reads seed and iteration when its first batch is asked for."""
         # A generator: Detectron2 0.6 calls iter() before a checkpoint tells where to start.
-        yield from DataLoader(
+        loader = DataLoader(
             self.dataset(),
             batch_sampler=self.sampler(comm.get_rank(), comm.get_world_size()),
             num_workers=self.num_workers,
             collate_fn=as_list,
         )
+        effect = "another one is in its place"
+        yield from ReadableBatches(loader, skip=self.skip_unreadable, effect=effect)
 
     def dataset(self) -> Dataset:
         """The samples by (position, index), augmented as seed and position say."""
-        return _SeededDataset(self.records, self.mapper, self.seed)
+        return _SeededDataset(self.records, self.mapper, self.seed, self.skip_unreadable)
 
     def sampler(self, rank: int = 0, world_size: int = 1) -> ResumableBatchSampler:
         """The batches of (position, index) from the iteration on, of one of several ranks."""
@@ -160,6 +174,7 @@ def build_train_loader(cfg: CfgNode, *, seed: int, mapper: Mapper | None = None)
         num_workers=cfg.DATALOADER.NUM_WORKERS,
         group_by_aspect_ratio=cfg.DATALOADER.ASPECT_RATIO_GROUPING,
         repeat_factors=factors,
+        skip_unreadable=cfg.DATALOADER.SKIP_UNREADABLE,
     )
 
 
@@ -181,15 +196,28 @@ def images_per_rank(cfg: CfgNode) -> int:
     return cfg.SOLVER.IMS_PER_BATCH // world_size
 
 
-def build_test_loader(cfg: CfgNode, dataset_name: str) -> DataLoader:
+def build_test_loader(cfg: CfgNode, dataset_name: str) -> ReadableBatches:
     """Builds Detectron2's loader of one of DATASETS.TEST, with the config's own resizing.
+
+    With DATALOADER.SKIP_UNREADABLE images that can't be read do not reach the detector: evaluators
+    count them as images in which nothing is found, so that damage never raises an AP.
 
     Args:
         cfg: the config; DATALOADER and INPUT are read.
         dataset_name: a registered dataset.
+
+    Raises:
+        ValueError, FileNotFoundError: one sentence, if images can't be used and are not to be
+            skipped.
     """
     mapper = build_mapper(cfg, is_train=False)
-    return build_detection_test_loader(cfg, dataset_name, mapper=mapper)
+    loader = build_detection_test_loader(
+        evaluation_records(cfg, dataset_name),
+        mapper=functools.partial(mapped, mapper),
+        num_workers=cfg.DATALOADER.NUM_WORKERS,
+    )
+    effect = "it counts as an image in which nothing is found"
+    return ReadableBatches(loader, skip=cfg.DATALOADER.SKIP_UNREADABLE, effect=effect)
 
 
 def build_mapper(cfg: CfgNode, *, is_train: bool) -> Mapper:

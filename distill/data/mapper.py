@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,8 +10,11 @@ import numpy as np
 import torch
 from detectron2.data import DatasetMapper
 from detectron2.data import transforms as T
+from detectron2.data.detection_utils import transform_proposals
 from detectron2.structures import Boxes, BoxMode
 from torch import Tensor
+
+from distill.data.image_files import read_image, read_record
 
 __all__ = ["PseudoMapper", "Record", "is_ignored", "visible_boxes"]
 
@@ -23,7 +27,7 @@ _MIN_SIDE = 1e-5
 
 
 class PseudoMapper(DatasetMapper):
-    """Detectron2's mapper that also carries the boxes to ignore.
+    """Detectron2's mapper that carries boxes to ignore, and reads images as the whole library does.
 
     An annotation may have "ignore": True, for a box that is neither object nor background. The
     model input of such an image has, beside `instances` without the ignored boxes,
@@ -32,6 +36,32 @@ class PseudoMapper(DatasetMapper):
 
     Other records are mapped as ever.
     """
+
+    def __call__(self, dataset_dict: Record) -> Record:
+        """Reads and augments one image.
+
+        Args:
+            dataset_dict: in Detectron2's format.
+
+        Raises:
+            UnreadableImage: if the image is missing, damaged or of another size than it says.
+        """
+        record = copy.deepcopy(dataset_dict)
+        inputs = T.AugInput(read_record(record, self.image_format))
+        if "sem_seg_file_name" in record:
+            inputs.sem_seg = read_image(record.pop("sem_seg_file_name"), "L").squeeze(2)
+        transforms = self.augmentations(inputs)
+        size = inputs.image.shape[:2]
+        record["image"] = torch.from_numpy(np.ascontiguousarray(inputs.image.transpose(2, 0, 1)))
+        if inputs.sem_seg is not None:
+            record["sem_seg"] = torch.from_numpy(inputs.sem_seg.astype(np.int64))
+        if self.proposal_topk is not None:
+            transform_proposals(record, size, transforms, proposal_topk=self.proposal_topk)
+        if not self.is_train:
+            record.pop("annotations", None)
+        elif "annotations" in record:
+            self._transform_annotations(record, transforms, size)
+        return record
 
     def _transform_annotations(
         self, dataset_dict: Record, transforms: T.Transform, image_shape: tuple[int, int]

@@ -10,6 +10,7 @@ from detectron2.data import DatasetFromList
 from detectron2.utils import comm
 from torch.utils.data import ConcatDataset, DataLoader, Dataset
 
+from distill.data.failures import ReadableBatches
 from distill.data.loader import (
     Mapper,
     TrainLoader,
@@ -76,12 +77,14 @@ class MixedTrainLoader:
             rank=comm.get_rank(),
             world_size=comm.get_world_size(),
         )
-        yield from DataLoader(
+        loader = DataLoader(
             _Streams(labeled.dataset(), other.dataset()),
             batch_sampler=sampler,
             num_workers=self.num_workers,
             collate_fn=as_list,
         )
+        skip = labeled.skip_unreadable
+        yield from ReadableBatches(loader, skip=skip, effect="another one is in its place")
 
 
 class _Streams(Dataset):
@@ -128,6 +131,7 @@ def build_mixed_loader(
         seed=seed,
         group_by_aspect_ratio=grouped,
         repeat_factors=repeat_factors(cfg, records),
+        skip_unreadable=cfg.DATALOADER.SKIP_UNREADABLE,
     )
     # The labeled records are held once, whichever streams they are in.
     others = DatasetFromList(unlabeled)
@@ -137,6 +141,7 @@ def build_mixed_loader(
         batch_size=shares[1],
         seed=seed,
         group_by_aspect_ratio=grouped,
+        skip_unreadable=cfg.DATALOADER.SKIP_UNREADABLE,
     )
     logging.getLogger(__name__).info(
         "Training on %d labeled and %d unlabeled images.", len(records), len(unlabeled)

@@ -12,8 +12,9 @@ from detectron2.data.samplers import RepeatFactorTrainingSampler
 from distill.data.mapper import Record
 from distill.data.pseudo.records import load_pseudo_records
 from distill.data.registration import is_json_dataset, register_json_dataset
+from distill.data.usable_records import usable_records
 
-__all__ = ["repeat_factors", "training_records"]
+__all__ = ["repeat_factors", "evaluation_records", "training_records"]
 
 
 def training_records(cfg: CfgNode) -> Sequence[Record]:
@@ -25,8 +26,8 @@ def training_records(cfg: CfgNode) -> Sequence[Record]:
         cfg: the config; DATASETS, DATALOADER, MODEL and DISTILL.PSEUDO are read.
 
     Raises:
-        ValueError: if no image is left.
-        FileNotFoundError: if a file of pseudo labels or its images are missing.
+        ValueError: if no image is left, or some can't be used and are not to be skipped.
+        FileNotFoundError: if a file of pseudo labels or images are missing.
     """
     names, files = tuple(cfg.DATASETS.TRAIN), tuple(cfg.DATASETS.PSEUDO)
     factors = tuple(cfg.DATASETS.REPEAT_FACTORS)
@@ -54,7 +55,7 @@ def _labeled_records(cfg: CfgNode, names: tuple[str, ...]) -> Sequence[Record]:
             register_json_dataset(name)
     keypoints = cfg.MODEL.ROI_KEYPOINT_HEAD.MIN_KEYPOINTS_PER_IMAGE
     try:
-        return get_detection_dataset_dicts(
+        records = get_detection_dataset_dicts(
             names,
             filter_empty=cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS,
             min_keypoints=keypoints if cfg.MODEL.KEYPOINT_ON else 0,
@@ -66,6 +67,25 @@ def _labeled_records(cfg: CfgNode, names: tuple[str, ...]) -> Sequence[Record]:
             f"DATASETS.TRAIN {names} holds no usable image ({error}): check its files, or set "
             "DATALOADER.FILTER_EMPTY_ANNOTATIONS to False if images without boxes are meant."
         ) from error
+    return usable_records(cfg, records, "TRAIN", *names)
+
+
+def evaluation_records(cfg: CfgNode, name: str) -> Sequence[Record]:
+    """The images of one of DATASETS.TEST; see `usable_records`.
+
+    Args:
+        cfg: the config; DATALOADER, DATASETS and MODEL are read.
+        name: the dataset.
+
+    Raises:
+        ValueError, FileNotFoundError: one sentence, if images can't be used and are not to be
+            skipped.
+    """
+    proposals = None
+    if cfg.MODEL.LOAD_PROPOSALS:
+        proposals = [cfg.DATASETS.PROPOSAL_FILES_TEST[list(cfg.DATASETS.TEST).index(name)]]
+    records = get_detection_dataset_dicts([name], filter_empty=False, proposal_files=proposals)
+    return usable_records(cfg, records, "TEST", name)
 
 
 def repeat_factors(cfg: CfgNode, records: Sequence[Record]) -> torch.Tensor | None:

@@ -17,16 +17,16 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import torch
 from detectron2.config import CfgNode
-from detectron2.data import DatasetMapper
-from detectron2.data import detection_utils as utils
 from detectron2.data import transforms as T
+from detectron2.data.detection_utils import convert_PIL_to_numpy
 from detectron2.structures import BoxMode, Instances
 from PIL import Image
 from torch import Tensor
 from torchvision import tv_tensors
 from torchvision.transforms import v2
 
-from distill.data.mapper import Record, is_ignored, visible_boxes
+from distill.data.image_files import read_record
+from distill.data.mapper import PseudoMapper, Record, is_ignored, visible_boxes
 from distill.ops.boxes import aligned_overlap, box_centers
 
 __all__ = ["BoxMapper", "MinIoUCrop", "build_ssd_mapper", "color_distortion"]
@@ -152,12 +152,13 @@ class BoxMapper:
             The record without annotations; with `image` (3, H, W) uint8, and with `instances` if it
             had annotations; with `ignore_boxes` as PseudoMapper has them.
         """
-        pixels = utils.read_image(record["file_name"], format="RGB")
-        utils.check_image_size(record, pixels)
+        # A size that the record lacks is added to it.
+        record = dict(record)
+        pixels = read_record(record, "RGB")
         picture = Image.fromarray(pixels)
         if self.distortion is not None:
             picture = self.distortion(picture)
-        pixels = utils.convert_PIL_to_numpy(picture, self.image_format).transpose(2, 0, 1)
+        pixels = convert_PIL_to_numpy(picture, self.image_format).transpose(2, 0, 1)
         image = tv_tensors.Image(torch.from_numpy(np.ascontiguousarray(pixels)))
 
         annotations = record.get("annotations", ())
@@ -192,7 +193,7 @@ def build_ssd_mapper(cfg: CfgNode, *, is_train: bool) -> Callable[[Record], Reco
     """
     size = cfg.MODEL.SSD.IMAGE_SIZE
     if not is_train:
-        return DatasetMapper(cfg, is_train=False, augmentations=[T.Resize(size)])
+        return PseudoMapper(cfg, is_train=False, augmentations=[T.Resize(size)])
     for key in ("MASK_ON", "KEYPOINT_ON", "LOAD_PROPOSALS"):
         if cfg.MODEL[key]:
             raise ValueError(

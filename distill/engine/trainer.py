@@ -15,10 +15,10 @@ from detectron2.evaluation import DatasetEvaluator
 from detectron2.utils import comm
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
-from torch.utils.data import DataLoader
 
 from distill.build import build_teacher
 from distill.checks import check_student_classes
+from distill.data.failures import ReadableBatches
 from distill.data.loader import TrainLoader, build_test_loader, build_train_loader
 from distill.data.mixed_loader import MixedTrainLoader, build_mixed_loader
 from distill.data.registration import file_stem
@@ -169,7 +169,7 @@ class Trainer(DefaultTrainer):
         return build_train_loader(cfg, seed=seed)
 
     @classmethod
-    def build_test_loader(cls, cfg: CfgNode, dataset_name: str) -> DataLoader:
+    def build_test_loader(cls, cfg: CfgNode, dataset_name: str) -> ReadableBatches:
         """Builds the loader of one of DATASETS.TEST."""
         return build_test_loader(cfg, dataset_name)
 

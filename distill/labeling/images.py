@@ -15,15 +15,14 @@ import numpy as np
 import torch
 from detectron2.data import DatasetMapper, MetadataCatalog
 from detectron2.data import transforms as T
-from detectron2.data.detection_utils import convert_PIL_to_numpy
-from detectron2.utils.file_io import PathManager
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image
 from torch.utils.data import Dataset
 
+from distill.data.image_files.reading import read_image, reason_of
 from distill.labeling.sources import common_root, dataset_records, listed_images
 from distill.utils.files import bytes_digest
 
-__all__ = ["ImageListing", "MappedImages", "printable", "read_image", "refuse_images_in"]
+__all__ = ["ImageListing", "MappedImages", "printable", "refuse_images_in"]
 
 
 @dataclass(frozen=True)
@@ -134,34 +133,9 @@ class MappedImages(Dataset):
             inputs = T.AugInput(image)
             self.augmentations(inputs)
         except Exception as error:  # whatever is wrong with a file must not stop the others
-            return {**result, "reason": _reason(error, path, name)}
+            return {**result, "reason": reason_of(error, path)}
         chw = np.ascontiguousarray(inputs.image.transpose(2, 0, 1))
         return {**result, "image": torch.as_tensor(chw)}
-
-
-def read_image(path: str, format: str) -> np.ndarray:
-    """Reads an image as Detectron2 does, turned as its EXIF data say, but scales 16 bits to 8.
-
-    Detectron2 cuts off all that is brighter than 255.
-
-    Args:
-        path: the file.
-        format: a mode of PIL, "BGR" or "YUV-BT.601".
-
-    Returns:
-        (H, W, C) pixels, 0-255.
-
-    Raises:
-        OSError: if it is no image, or is damaged.
-    """
-    with PathManager.open(path, "rb") as stream:
-        image = Image.open(stream)
-        deep = image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PNG")
-        ImageOps.exif_transpose(image, in_place=True)
-        if deep:
-            pixels = np.asarray(image).astype(np.float64) / 257
-            image = Image.fromarray(pixels.clip(0, 255).round().astype(np.uint8))
-        return convert_PIL_to_numpy(image, format)
 
 
 def printable(name: str) -> str:
@@ -207,15 +181,3 @@ def _files_below(root: str) -> Iterator[str]:
 
 def _plain(image_id: Any) -> int | str:
     return image_id if isinstance(image_id, str) else int(image_id)
-
-
-def _reason(error: Exception, path: str, name: str) -> str:
-    """Why an image can't be read, without the path of the folder."""
-    if isinstance(error, UnidentifiedImageError):
-        return "it is no image, or of a format that Pillow does not read"
-    if isinstance(error, UnicodeEncodeError):
-        return "its name is no valid UTF-8"
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror
-    text = (str(error).splitlines() or [""])[0].replace(path, name).rstrip(".")
-    return text or type(error).__name__

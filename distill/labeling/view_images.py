@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -12,6 +11,7 @@ from urllib.parse import quote
 import numpy as np
 from PIL import Image
 
+from distill.data.image_files.reading import image_formats, read_image
 from distill.data.pseudo.file import PseudoFile
 from distill.data.pseudo.labels import PIXEL_DIGITS, SCORE_DIGITS, PseudoLabels
 from distill.labeling.matching import compare
@@ -140,10 +140,10 @@ def image_source(path: Path, folder: Path, embed: bool) -> str | None:
         than the page it is a file URI.
     """
     try:
-        with Image.open(path, formats=_formats()) as image:
+        with Image.open(path, formats=image_formats()) as image:
             media_type = _MEDIA_TYPES.get(image.format or "")
             if media_type is None:
-                return image_uri(image.convert("RGB"))
+                return image_uri(Image.fromarray(read_image(str(path), "RGB")))
         if embed:
             return data_uri(media_type, path.read_bytes())
     except Exception:  # whatever is wrong with a file must not stop the others
@@ -152,10 +152,3 @@ def image_source(path: Path, folder: Path, embed: bool) -> str | None:
         return quote(os.fsencode(Path(os.path.relpath(path, folder)).as_posix()))
     except ValueError:
         return path.absolute().as_uri()
-
-
-@functools.cache
-def _formats() -> tuple[str, ...]:
-    """Formats that Pillow itself reads: for EPS it starts a program on the file."""
-    Image.init()
-    return tuple(name for name in Image.ID if name != "EPS")

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from detectron2.utils import comm
 from fvcore.nn.distributed import differentiable_all_reduce
@@ -25,5 +26,28 @@ def from_main_process(compute: Callable[[], T]) -> T:
 
     Args:
         compute: is called in the main process only; what it returns can be pickled.
+
+    Raises:
+        Exception: what the function raised, in all processes: none waits for one that failed.
     """
-    return comm.all_gather(compute() if comm.is_main_process() else None)[0]
+    outcome: tuple[Any, Exception | None] = (None, None)
+    if comm.is_main_process():
+        try:
+            outcome = (compute(), None)
+        except Exception as error:
+            if comm.get_world_size() == 1:
+                raise
+            outcome = (None, _portable(error))
+    value, failure = comm.all_gather(outcome)[0]
+    if failure is not None:
+        raise failure
+    return value
+
+
+def _portable(error: Exception) -> Exception:
+    """The error, or its text where other processes could not make it anew."""
+    try:
+        pickle.loads(pickle.dumps(error))
+    except Exception:
+        return RuntimeError(f"{type(error).__name__}: {error}")
+    return error

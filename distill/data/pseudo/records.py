@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -18,10 +17,11 @@ from distill.data.pseudo.file import PseudoFile
 from distill.data.pseudo.labels import PseudoLabels
 from distill.data.pseudo.thresholds import Thresholds
 from distill.data.registration import image_root, json_path, register_json_dataset
+from distill.data.usable_records import usable_numbers
 from distill.utils.wording import some_of
 from distill.views.classes import class_names
 
-__all__ = ["in_student_classes", "load_pseudo_records", "pseudo_records"]
+__all__ = ["image_records", "in_student_classes", "load_pseudo_records", "pseudo_records"]
 
 _logger = logging.getLogger(__name__)
 
@@ -45,7 +45,11 @@ def load_pseudo_records(cfg: CfgNode, name: str) -> list[Record]:
     check_pseudo_config(cfg)
     node = cfg.DISTILL.PSEUDO
     file = register_json_dataset(name)
-    records = _image_records(name, file)
+    records = image_records(name, file)
+    kept_images = usable_numbers(cfg, records, "PSEUDO", name)
+    if len(kept_images) < len(records):
+        records = [records[number] for number in kept_images]
+        file = file.select_images(np.array(kept_images))
     file = in_student_classes(cfg, file, json_path(name))
     limits = _limits(cfg, file.class_names)
     kept = file.labels.above(limits)
@@ -126,9 +130,18 @@ def _annotations(labels: PseudoLabels) -> list[dict[str, Any]]:
     ]
 
 
-def _image_records(name: str, file: PseudoFile) -> list[Record]:
+def image_records(name: str, file: PseudoFile) -> list[Record]:
+    """The images of a file in Detectron2's format, without boxes.
+
+    Args:
+        name: FILE.json, or FILE.json@FOLDER.
+        file: what is in it.
+
+    Raises:
+        FileNotFoundError: one sentence, if there is no folder of the images.
+    """
     root = image_root(name, file)
-    records = [
+    return [
         {
             "file_name": str(root / image["file_name"]),
             "image_id": image["id"],
@@ -137,13 +150,6 @@ def _image_records(name: str, file: PseudoFile) -> list[Record]:
         }
         for image in file.images
     ]
-    missing = [x["file_name"] for x in records if not os.path.isfile(x["file_name"])]
-    if missing:
-        raise FileNotFoundError(
-            f"{len(missing)} of {len(records)} images of {json_path(name)} are missing, "
-            f"{missing[0]} among them: put them there, or write {json_path(name)}@FOLDER"
-        )
-    return records
 
 
 def _limits(cfg: CfgNode, names: Sequence[str]) -> np.ndarray:

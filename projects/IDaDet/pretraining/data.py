@@ -10,13 +10,13 @@ import numpy as np
 import torch
 from detectron2.config import CfgNode
 from detectron2.data import DatasetFromList, MapDataset
-from detectron2.data.detection_utils import read_image
 from detectron2.data.samplers import InferenceSampler
 from detectron2.utils import comm
 from torch.utils.data import DataLoader
 from torchvision.datasets import ImageFolder
 from torchvision.transforms import v2
 
+from distill.data.image_files import UnreadableImage, read_image
 from distill.data.loader import TrainLoader
 from distill.utils.wording import some_of
 
@@ -61,10 +61,9 @@ class ImageMapper:
             an evaluation can't be read; None where one for training can't.
         """
         try:
-            pixels = np.array(read_image(record["file_name"], format=self.format))
-        except (OSError, SyntaxError, ValueError) as error:
-            # Pillow raises SyntaxError for some damaged files.
-            self._warn(record["file_name"], error)
+            pixels = np.array(read_image(record["file_name"], self.format))
+        except UnreadableImage as error:
+            self._warn(error)
             if self.is_train:
                 return None
             return {**record, "label": -1, "image": np.zeros((3, self.size, self.size), np.uint8)}
@@ -72,11 +71,11 @@ class ImageMapper:
         # No tensor: between processes each one of a large batch would cost a file descriptor.
         return {**record, "image": image.numpy()}
 
-    def _warn(self, name: str, error: Exception) -> None:
-        if name not in self._unreadable:
-            self._unreadable.add(name)
+    def _warn(self, error: UnreadableImage) -> None:
+        if error.path not in self._unreadable:
+            self._unreadable.add(error.path)
             effect = "left out" if self.is_train else "counted as misclassified"
-            _logger.warning("%s can't be read (%s) and is %s.", name, error, effect)
+            _logger.warning("%s can't be read (%s) and is %s.", error.path, error.reason, effect)
 
 
 def list_images(root: str, split: str) -> tuple[list[str], list[Record]]:
