@@ -166,6 +166,34 @@ def test_other_records_are_mapped_as_by_detectron2(image, masks: bool) -> None:
         assert torch.equal(mine["gt_classes"], theirs["gt_classes"])
 
 
+@pytest.mark.parametrize("is_train", [True, False])
+def test_all_else_that_detectron2_maps_is_mapped_likewise(
+    image, tmp_path: Path, is_train: bool
+) -> None:
+    areas = np.random.default_rng(1).integers(0, 9, (HEIGHT, WIDTH), dtype=np.uint8)
+    Image.fromarray(areas).save(tmp_path / "areas.png")
+    joints = [20.0, 20.0, 2.0, 25.0, 30.0, 1.0]
+    record = {
+        **image,
+        "sem_seg_file_name": str(tmp_path / "areas.png"),
+        "proposal_boxes": np.array([[1.0, 2, 30, 40], [5, 5, 70, 50]]),
+        "proposal_objectness_logits": np.array([2.0, 1.0]),
+        "proposal_bbox_mode": BoxMode.XYXY_ABS,
+        "annotations": [annotation([10, 10, 30, 40], 2, keypoints=joints)],
+    }
+    augmentations = [MIRROR[0], T.Resize((30, 40))]
+    given = {"image_format": "BGR", "use_keypoint": True, "precomputed_proposal_topk": 1}
+    given |= {"augmentations": augmentations, "keypoint_hflip_indices": np.array([1, 0])}
+    before = copy.deepcopy(record)
+    plain, own = (kind(is_train, **given)(record) for kind in (DatasetMapper, PseudoMapper))
+    assert plain.keys() == own.keys() and record.keys() == before.keys()
+    for key in ("image", "sem_seg"):
+        assert torch.equal(plain[key], own[key]) and plain[key].dtype == own[key].dtype
+    assert torch.equal(*(x["proposals"].proposal_boxes.tensor for x in (plain, own)))
+    if is_train:
+        assert torch.equal(*(x["instances"].gt_keypoints.tensor for x in (plain, own)))
+
+
 @pytest.mark.parametrize(
     "build",
     [

@@ -10,11 +10,10 @@ import numpy as np
 import pytest
 from detectron2.data import DatasetCatalog, DatasetMapper, MetadataCatalog
 from detectron2.data import transforms as T
-from detectron2.data.detection_utils import read_image as detectron2_read_image
 from helpers import tiny_labeling
 from PIL import Image
 
-from distill.labeling.images import ImageListing, MappedImages, printable, read_image
+from distill.labeling.images import ImageListing, MappedImages, printable
 
 NAME = "listed_by_test"
 
@@ -90,41 +89,6 @@ def test_a_listing_takes_little_more_than_its_names() -> None:
     listing = ImageListing.pack("/x", items)
     assert listing[0] == items[0] and listing[9_999] == items[9_999] and len(listing) == 10_000
     assert len(listing.packed) + listing.ends.nbytes < 40 * len(items)
-
-
-@pytest.mark.parametrize("mode", ["RGB", "L", "RGBA", "P", "LA", "CMYK", "1"])
-@pytest.mark.parametrize("format", ["RGB", "BGR", "L"])
-def test_ordinary_images_are_read_as_detectron2_reads_them(
-    tmp_path: Path, mode: str, format: str
-) -> None:
-    pixels = np.random.default_rng(0).integers(0, 256, (7, 5, 3), dtype=np.uint8)
-    path = str(tmp_path / "x.tiff")
-    Image.fromarray(pixels).convert(mode).save(path)
-    found = read_image(path, format)
-    assert found.shape == (7, 5, 1 if format == "L" else 3)
-    assert np.array_equal(found, detectron2_read_image(path, format))
-
-
-@pytest.mark.parametrize("orientation", range(1, 9))
-def test_images_are_turned_as_exif_says(tmp_path: Path, orientation: int) -> None:
-    pixels = np.random.default_rng(0).integers(0, 256, (8, 16, 3), dtype=np.uint8)
-    image, path = Image.fromarray(pixels), str(tmp_path / "x.png")
-    exif = image.getexif()
-    exif[274] = orientation
-    image.save(path, exif=exif)
-    found = read_image(path, "RGB")
-    assert found.shape == ((8, 16, 3) if orientation < 5 else (16, 8, 3))
-    assert np.array_equal(found, detectron2_read_image(path, "RGB"))
-
-
-def test_sixteen_bits_are_scaled_to_eight(tmp_path: Path) -> None:
-    deep = np.array([[0, 257, 1000], [25_700, 65_278, 65_535]], dtype=np.uint16)
-    path = str(tmp_path / "x.png")
-    Image.fromarray(deep).save(path)
-    found = read_image(path, "BGR")
-    # Divided by 257: 1000 / 257 = 3.9.
-    assert found[..., 0].tolist() == [[0, 1, 4], [100, 254, 255]]
-    assert (found == found[..., :1]).all() and found.dtype == np.uint8
 
 
 def test_a_readable_image_is_mapped_as_by_the_mapper(tmp_path: Path) -> None:

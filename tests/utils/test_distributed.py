@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 import torch
 
 from distill.utils.distributed import from_main_process, mean_over_devices
@@ -31,6 +32,31 @@ def test_the_main_process_answers_for_all_of_them(tmp_path: Path) -> None:
     assert [(tmp_path / str(rank)).read_text() for rank in range(2)] == ["rank 0"] * 2
 
 
+def test_no_process_waits_for_a_main_one_that_failed(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="alone"):
+        from_main_process(fail)
+    torch.multiprocessing.start_processes(
+        ask_in_vain, (str(tmp_path),), nprocs=2, start_method="fork"
+    )
+    said = "FileNotFoundError: alone, RuntimeError: Unportable: no copy"
+    assert [(tmp_path / str(rank)).read_text() for rank in range(2)] == [said] * 2
+
+
+def fail() -> None:
+    raise FileNotFoundError("alone")
+
+
+class Unportable(Exception):
+    """An error that can't be made from its text."""
+
+    def __init__(self) -> None:
+        super().__init__("no copy")
+
+
+def fail_without_copy() -> None:
+    raise Unportable
+
+
 def normalize(rank: int, folder: str) -> None:
     """One process: the normalizers of its own values."""
     torch.distributed.init_process_group(
@@ -47,4 +73,19 @@ def ask(rank: int, folder: str) -> None:
         "gloo", init_method=f"file://{folder}/store", rank=rank, world_size=2
     )
     Path(folder, str(rank)).write_text(from_main_process(lambda: f"rank {rank}"))
+    torch.distributed.destroy_process_group()
+
+
+def ask_in_vain(rank: int, folder: str) -> None:
+    """One process: what it hears of errors in the main one."""
+    torch.distributed.init_process_group(
+        "gloo", init_method=f"file://{folder}/store", rank=rank, world_size=2
+    )
+    heard = []
+    for compute in (fail, fail_without_copy):
+        try:
+            from_main_process(compute)
+        except Exception as error:
+            heard.append(f"{type(error).__name__}: {error}")
+    Path(folder, str(rank)).write_text(", ".join(heard))
     torch.distributed.destroy_process_group()
