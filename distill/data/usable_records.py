@@ -16,7 +16,10 @@ from distill.utils.config_keys import defines_keys
 from distill.utils.distributed import from_main_process
 from distill.utils.wording import some_of
 
-__all__ = ["refuse_unusable", "usable_numbers", "usable_records"]
+__all__ = ["LOOKS", "refuse_unusable", "usable_numbers", "usable_records"]
+
+# The values of DATALOADER.CHECK_IMAGES.
+LOOKS = ("header", "decode", "none")
 
 _logger = logging.getLogger(__name__)
 

@@ -148,6 +148,8 @@ def test_a_config_says_how_closely_to_look(tmp_path: Path, images: list[Path]) -
     images[1].unlink()
     check_config(config("TRAIN", name, DATALOADER__CHECK_IMAGES="none"))
     check_config(config("TRAIN", name, DATALOADER__SKIP_UNREADABLE=True))
+    with pytest.raises(ValueError, match="DATALOADER.CHECK_IMAGES"):
+        check_config(config("TRAIN", name, DATALOADER__CHECK_IMAGES="never"))
 
 
 def test_an_evaluation_does_not_ask_for_training_images(tmp_path: Path, images: list[Path]) -> None:
