@@ -12,11 +12,18 @@ from detectron2.modeling import META_ARCH_REGISTRY
 from torch import nn
 
 from distill.config import add_distill_config, check_retired_keys, student_config
+from distill.data.class_names import note_class_names
 from distill.methods.base import Method, build_methods
 from distill.utils.config_files import merge_file, merge_overrides
 from distill.utils.config_keys import defines_keys
 from distill.utils.model_zoo import is_in_zoo, zoo_config
-from distill.views.classes import class_names, map_classes, num_classes, teacher_class_names
+from distill.views.classes import (
+    class_names,
+    map_classes,
+    naming_dataset,
+    num_classes,
+    teacher_class_names,
+)
 from distill.views.contract import TeachingDetector, offered_signals
 from distill.views.levels import match_levels
 from distill.views.teacher import FrozenTeacher
@@ -91,6 +98,7 @@ def build_pair(cfg: CfgNode) -> tuple[nn.Module, FrozenTeacher | None, list[Meth
     methods = build_methods(cfg.DISTILL.METHODS, cfg, levels)
     check_pair(student, teacher.model, methods)
     if any(method.compares_classes for method in methods):
+        note_class_names((naming_dataset(cfg),))
         count = num_classes(teacher.model)
         teacher.class_map = map_classes(
             class_names(cfg),
@@ -143,6 +151,7 @@ def build_teacher(cfg: CfgNode) -> FrozenTeacher:
             weights do not cover the model.
     """
     teacher_cfg = build_teacher_config(cfg)
+    _report_pixels(cfg, teacher_cfg)
     model = META_ARCH_REGISTRY.get(teacher_cfg.MODEL.META_ARCHITECTURE)(teacher_cfg)
     _load_weights(model, cfg)
     model.to(torch.device(cfg.MODEL.DEVICE))
@@ -172,7 +181,7 @@ def build_teacher_config(cfg: CfgNode) -> CfgNode:
         )
     teacher = read_config(reference, cfg.DISTILL.TEACHER.OPTS)
     teacher.MODEL.DEVICE = cfg.MODEL.DEVICE
-    _report_pixels(cfg, teacher)
+    note_class_names((naming_dataset(teacher),))
     return teacher
 
 

@@ -70,7 +70,12 @@ def set_up(args: argparse.Namespace) -> CfgNode:
         FileNotFoundError, ValueError: in one sentence, if the config or a dataset is amiss.
     """
     cfg = build_config(args)
-    check_config(cfg, training=not args.eval_only)
+    check_config(
+        cfg,
+        training=not args.eval_only,
+        # There is nothing to evaluate a teacher on without test datasets.
+        compares_teacher=bool(args.eval_teacher and cfg.DATASETS.TEST),
+    )
     setup_logger(cfg.OUTPUT_DIR, distributed_rank=comm.get_rank(), name="distill")
     default_setup(cfg, args)
     if comm.is_main_process():

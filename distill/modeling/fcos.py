@@ -14,6 +14,7 @@ from torch import Tensor
 
 from distill.modeling.dense.config import tower_detector_arguments, tower_keys
 from distill.utils.config_keys import defines_keys
+from distill.views.detector_keys import DetectorKeys, reads_keys
 
 __all__ = ["ConfigurableFCOS", "add_fcos_config"]
 
@@ -35,6 +36,7 @@ def add_fcos_config(cfg: CfgNode) -> None:
 
 
 @META_ARCH_REGISTRY.register()
+@reads_keys(DetectorKeys("MODEL.FCOS.NUM_CLASSES", ("MODEL.FCOS.IN_FEATURES",)))
 class ConfigurableFCOS(FCOS):
     """FCOS (arXiv 1904.01355), built from MODEL.FCOS."""
 

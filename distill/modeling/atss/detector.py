@@ -20,12 +20,14 @@ from distill.modeling.dense.adaptive import AdaptiveDetector
 from distill.modeling.dense.targets import class_targets, leave_out_ignored
 from distill.ops.boxes import aligned_overlap, box_centers
 from distill.utils.distributed import mean_over_devices
+from distill.views.detector_keys import DetectorKeys, reads_keys
 from distill.views.heads import apply_deltas, central_probability
 
 __all__ = ["ATSS"]
 
 
 @META_ARCH_REGISTRY.register()
+@reads_keys(DetectorKeys("MODEL.ATSS.NUM_CLASSES", ("MODEL.ATSS.IN_FEATURES",)))
 class ATSS(AdaptiveDetector):
     """ATSS, arXiv 1912.02424: focal loss, GIoU loss and centerness on adaptively chosen anchors."""
 

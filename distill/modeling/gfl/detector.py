@@ -24,6 +24,7 @@ from distill.modeling.gfl.losses import distribution_focal_loss, quality_focal_l
 from distill.modeling.gfl.region import valuable_region
 from distill.ops.boxes import aligned_overlap, box_centers, side_distances
 from distill.utils.distributed import mean_over_devices
+from distill.views.detector_keys import DetectorKeys, reads_keys
 
 __all__ = ["GFL"]
 
@@ -32,6 +33,7 @@ _MARGIN = 0.1
 
 
 @META_ARCH_REGISTRY.register()
+@reads_keys(DetectorKeys("MODEL.GFL.NUM_CLASSES", ("MODEL.GFL.IN_FEATURES",)))
 class GFL(AdaptiveDetector):
     """GFL, arXiv 2006.04388: scores that rate boxes, and boxes as distributions.
 

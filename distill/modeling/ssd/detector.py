@@ -18,12 +18,14 @@ from distill.modeling.dense.config import detection_arguments
 from distill.modeling.ssd.head import SSDHead
 from distill.modeling.ssd.losses import multibox_loss
 from distill.modeling.ssd.matching import box_deltas, match_anchors
+from distill.views.detector_keys import DetectorKeys, reads_keys
 from distill.views.heads import apply_deltas
 
 __all__ = ["SSD"]
 
 
 @META_ARCH_REGISTRY.register()
+@reads_keys(DetectorKeys("MODEL.SSD.NUM_CLASSES"))
 class SSD(BaseDenseDetector):
     """SSD, arXiv 1512.02325, on images of one size.
 

@@ -1,0 +1,172 @@
+"""Classes are known by name, or refused, before anything is built."""
+
+from __future__ import annotations
+
+import logging
+
+from detectron2.config import CfgNode
+from detectron2.data import MetadataCatalog
+from torch import nn
+
+from distill.build import build_teacher_config
+from distill.data.class_names import note_class_names
+from distill.methods.base import build_methods
+from distill.utils.wording import some_of
+from distill.views.classes import (
+    STUDENT_REMEDY,
+    class_names,
+    dataset_class_names,
+    map_classes,
+    naming_dataset,
+    num_classes,
+    spelled_otherwise,
+    teacher_class_names,
+)
+from distill.views.detector_keys import classes_key, expected_classes
+
+__all__ = ["check_classes", "check_student_classes", "check_teacher_classes"]
+
+_logger = logging.getLogger(__name__)
+
+
+def check_classes(cfg: CfgNode, *, training: bool = True) -> None:
+    """Compares the student's classes with those of its datasets, by name.
+
+    Args:
+        cfg: the student's config; its datasets are registered.
+        training: the datasets that are trained on are there too.
+
+    Raises:
+        ValueError: one sentence that names key and dataset.
+    """
+    datasets = cfg.DATASETS
+    note_class_names(datasets.TEST)
+    if training:
+        pseudo = (cfg.DISTILL.PSEUDO.CLASSES_OF, *datasets.PSEUDO)
+        note_class_names((*datasets.TRAIN, *pseudo))
+        _check_training_datasets(cfg)
+    else:
+        note_class_names((naming_dataset(cfg),))
+    _check_number(cfg, expected_classes(cfg))
+    for name in datasets.TEST:
+        _check_test_dataset(cfg, name)
+    if training:
+        for name in datasets.PSEUDO:
+            _check_pseudo_dataset(cfg, name)
+
+
+def check_student_classes(cfg: CfgNode, student: nn.Module) -> None:
+    """Refuses a student that was built with another number of classes than its dataset has.
+
+    Keys say the number beforehand only of the detectors that registered theirs.
+
+    Args:
+        cfg: the config.
+        student: the student.
+
+    Raises:
+        ValueError: one sentence that names the dataset.
+    """
+    try:
+        number = num_classes(student)
+    except AttributeError:
+        # A network that only proposes boxes.
+        return
+    _check_number(cfg, number)
+
+
+def check_teacher_classes(cfg: CfgNode, *, compares: bool = False) -> None:
+    """Compares the teacher's classes with the student's, by name, where anything compares them.
+
+    Args:
+        cfg: the student's config.
+        compares: compare them even if neither a method nor DATASETS.UNLABELED does.
+
+    Raises:
+        ValueError, FileNotFoundError: one sentence, if names are not known on both sides or do not
+            fit, or if there is no config of a teacher.
+    """
+    methods = build_methods(cfg.DISTILL.METHODS, cfg, ())
+    if not (compares or cfg.DATASETS.UNLABELED or any(x.compares_classes for x in methods)):
+        return
+    teacher = build_teacher_config(cfg)
+    number, names = expected_classes(teacher), class_names(cfg)
+    if number is not None:
+        known = teacher_class_names(cfg, teacher, number)
+        map_classes(names, known, len(names) or expected_classes(cfg) or 0, number)
+
+
+def _check_training_datasets(cfg: CfgNode) -> None:
+    """Refuses datasets of different classes: a label's number would mean two things."""
+    known = {name: names for name in cfg.DATASETS.TRAIN if (names := dataset_class_names(name))}
+    for name, names in known.items():
+        first, expected = next(iter(known.items()))
+        if names != expected:
+            raise ValueError(
+                f"DATASETS.TRAIN has {first} with the classes {some_of(expected, 5)} and {name} "
+                f"with {some_of(names, 5)}: give all of them the same categories in the same "
+                "order, or train on one"
+            )
+
+
+def _check_number(cfg: CfgNode, number: int | None) -> None:
+    names = class_names(cfg)
+    if not names or number is None or len(names) == number:
+        return
+    key = classes_key(cfg)
+    remedy = f"set {key or 'its NUM_CLASSES'} to {len(names)}"
+    if not cfg.DATASETS.TRAIN:
+        remedy += ", or DISTILL.PSEUDO.CLASSES_OF to the dataset whose classes it learns"
+    raise ValueError(
+        f"The student predicts {number} classes{f' ({key})' if key else ''}, but its dataset "
+        f"{naming_dataset(cfg)} has {len(names)} ({some_of(names, 5)}): {remedy}"
+    )
+
+
+def _check_test_dataset(cfg: CfgNode, name: str) -> None:
+    names, own, number = dataset_class_names(name), class_names(cfg), expected_classes(cfg)
+    if not names or number is None:
+        return
+    if not own:
+        if len(names) != number:
+            raise ValueError(
+                f"The student predicts {number} classes ({classes_key(cfg)}), whose names are not "
+                f"known, and DATASETS.TEST has {name} with {len(names)}: {STUDENT_REMEDY}"
+            )
+        return
+    if lacking := [x for x in names if x not in own]:
+        raise ValueError(
+            f"DATASETS.TEST has {name} with classes that the student does not learn from "
+            f"{naming_dataset(cfg)} ({some_of(lacking, 5)}){spelled_otherwise(lacking, own)}: "
+            "rename them in one of the two, or test on another dataset"
+        )
+    if absent := [x for x in own if x not in names]:
+        _logger.warning(
+            "%s lacks %d of the student's %d classes (%s): detections of these do not count.",
+            *(name, len(absent), len(own), some_of(absent, 5)),
+        )
+    if names != own and MetadataCatalog.get(name).get("evaluator_type", "coco") != "coco":
+        raise ValueError(
+            f"DATASETS.TEST has {name}, whose classes are in another order than those of "
+            f"{naming_dataset(cfg)}: test on a COCO file, whose classes are matched by name"
+        )
+
+
+def _check_pseudo_dataset(cfg: CfgNode, name: str) -> None:
+    names, own = dataset_class_names(name), class_names(cfg)
+    if not own:
+        raise ValueError(
+            f"DATASETS.PSEUDO has {name}, whose classes are matched by name, but the student's are "
+            f"not known: {STUDENT_REMEDY}, or name a dataset in DISTILL.PSEUDO.CLASSES_OF"
+        )
+    unknown = [x for x in names if x not in own]
+    if twin := spelled_otherwise(unknown, own):
+        raise ValueError(
+            f"DATASETS.PSEUDO has {name} with classes that the student lacks "
+            f"({some_of(unknown, 5)}){twin}: rename them by pseudo_label.py merge --aliases"
+        )
+    if len(unknown) == len(names):
+        raise ValueError(
+            f"{name} has none of the student's classes ({some_of(own, 5)}) but "
+            f"{some_of(names, 5)}: rename them by pseudo_label.py merge --aliases"
+        )
