@@ -12,7 +12,7 @@ from detectron2.modeling import META_ARCH_REGISTRY
 from torch import nn
 
 from distill.config import add_distill_config, check_retired_keys, student_config
-from distill.data.class_names import note_class_names
+from distill.data.class_names import check_student_classes, note_class_names
 from distill.methods.base import Method, build_methods
 from distill.utils.config_files import merge_file, merge_overrides
 from distill.utils.config_keys import defines_keys
@@ -87,6 +87,7 @@ def build_pair(cfg: CfgNode) -> tuple[nn.Module, FrozenTeacher | None, list[Meth
     check_retired_keys(cfg)
     own = student_config(cfg)
     student = META_ARCH_REGISTRY.get(own.MODEL.META_ARCHITECTURE)(own)
+    check_student_classes(cfg, student)
     if not cfg.DISTILL.METHODS:
         return student, None, []
     teacher = build_teacher(cfg)
@@ -98,7 +99,6 @@ def build_pair(cfg: CfgNode) -> tuple[nn.Module, FrozenTeacher | None, list[Meth
     methods = build_methods(cfg.DISTILL.METHODS, cfg, levels)
     check_pair(student, teacher.model, methods)
     if any(method.compares_classes for method in methods):
-        note_class_names((naming_dataset(cfg),))
         count = num_classes(teacher.model)
         teacher.class_map = map_classes(
             class_names(cfg),

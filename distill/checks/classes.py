@@ -6,10 +6,9 @@ import logging
 
 from detectron2.config import CfgNode
 from detectron2.data import MetadataCatalog
-from torch import nn
 
 from distill.build import build_teacher_config
-from distill.data.class_names import note_class_names
+from distill.data.class_names import check_class_number, note_class_names
 from distill.methods.base import build_methods
 from distill.utils.wording import some_of
 from distill.views.classes import (
@@ -18,13 +17,12 @@ from distill.views.classes import (
     dataset_class_names,
     map_classes,
     naming_dataset,
-    num_classes,
     spelled_otherwise,
     teacher_class_names,
 )
-from distill.views.detector_keys import classes_key, expected_classes
+from distill.views.detector_keys import classes_key, detector_keys, expected_classes
 
-__all__ = ["check_classes", "check_student_classes", "check_teacher_classes"]
+__all__ = ["check_classes", "check_teacher_classes"]
 
 _logger = logging.getLogger(__name__)
 
@@ -47,32 +45,15 @@ def check_classes(cfg: CfgNode, *, training: bool = True) -> None:
         _check_training_datasets(cfg)
     else:
         note_class_names((naming_dataset(cfg),))
-    _check_number(cfg, expected_classes(cfg))
+    if (keys := detector_keys(cfg)) and keys.num_classes is None:
+        # It tells no classes apart.
+        return
+    check_class_number(cfg, expected_classes(cfg), trains=training)
     for name in datasets.TEST:
         _check_test_dataset(cfg, name)
     if training:
         for name in datasets.PSEUDO:
             _check_pseudo_dataset(cfg, name)
-
-
-def check_student_classes(cfg: CfgNode, student: nn.Module) -> None:
-    """Refuses a student that was built with another number of classes than its dataset has.
-
-    Keys say the number beforehand only of the detectors that registered theirs.
-
-    Args:
-        cfg: the config.
-        student: the student.
-
-    Raises:
-        ValueError: one sentence that names the dataset.
-    """
-    try:
-        number = num_classes(student)
-    except AttributeError:
-        # A network that only proposes boxes.
-        return
-    _check_number(cfg, number)
 
 
 def check_teacher_classes(cfg: CfgNode, *, compares: bool = False) -> None:
@@ -91,9 +72,10 @@ def check_teacher_classes(cfg: CfgNode, *, compares: bool = False) -> None:
         return
     teacher = build_teacher_config(cfg)
     number, names = expected_classes(teacher), class_names(cfg)
-    if number is not None:
-        known = teacher_class_names(cfg, teacher, number)
-        map_classes(names, known, len(names) or expected_classes(cfg) or 0, number)
+    own = len(names) or expected_classes(cfg)
+    # Of a detector without registered keys the number is known, and compared, when it is built.
+    if number is not None and own is not None:
+        map_classes(names, teacher_class_names(cfg, teacher, number), own, number)
 
 
 def _check_training_datasets(cfg: CfgNode) -> None:
@@ -109,30 +91,11 @@ def _check_training_datasets(cfg: CfgNode) -> None:
             )
 
 
-def _check_number(cfg: CfgNode, number: int | None) -> None:
-    names = class_names(cfg)
-    if not names or number is None or len(names) == number:
-        return
-    key = classes_key(cfg)
-    remedy = f"set {key or 'its NUM_CLASSES'} to {len(names)}"
-    if not cfg.DATASETS.TRAIN:
-        remedy += ", or DISTILL.PSEUDO.CLASSES_OF to the dataset whose classes it learns"
-    raise ValueError(
-        f"The student predicts {number} classes{f' ({key})' if key else ''}, but its dataset "
-        f"{naming_dataset(cfg)} has {len(names)} ({some_of(names, 5)}): {remedy}"
-    )
-
-
 def _check_test_dataset(cfg: CfgNode, name: str) -> None:
-    names, own, number = dataset_class_names(name), class_names(cfg), expected_classes(cfg)
-    if not names or number is None:
-        return
-    if not own:
-        if len(names) != number:
-            raise ValueError(
-                f"The student predicts {number} classes ({classes_key(cfg)}), whose names are not "
-                f"known, and DATASETS.TEST has {name} with {len(names)}: {STUDENT_REMEDY}"
-            )
+    names, own = dataset_class_names(name), class_names(cfg)
+    if names and not own:
+        _check_unnamed(cfg, name, len(names))
+    if not names or not own:
         return
     if lacking := [x for x in names if x not in own]:
         raise ValueError(
@@ -150,6 +113,21 @@ def _check_test_dataset(cfg: CfgNode, name: str) -> None:
             f"DATASETS.TEST has {name}, whose classes are in another order than those of "
             f"{naming_dataset(cfg)}: test on a COCO file, whose classes are matched by name"
         )
+
+
+def _check_unnamed(cfg: CfgNode, name: str, classes: int) -> None:
+    """Compares numbers at least, where the student's names are not known."""
+    number = expected_classes(cfg)
+    if number not in (None, classes):
+        raise ValueError(
+            f"The student predicts {number} classes ({classes_key(cfg)}), whose names are not "
+            f"known, and DATASETS.TEST has {name} with {classes}: {STUDENT_REMEDY}"
+        )
+    _logger.warning(
+        "The names of the student's classes are not known: they are taken to be those of %s, in "
+        "their order.",
+        name,
+    )
 
 
 def _check_pseudo_dataset(cfg: CfgNode, name: str) -> None:

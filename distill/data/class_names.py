@@ -6,12 +6,17 @@ import functools
 import os
 from collections.abc import Iterable
 
+from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog, MetadataCatalog
+from torch import nn
 
 from distill.data.pseudo.file import PseudoFile
 from distill.data.registration import is_json_dataset, json_path
+from distill.utils.wording import some_of
+from distill.views.classes import class_names, naming_dataset, num_classes
+from distill.views.detector_keys import classes_key
 
-__all__ = ["note_class_names"]
+__all__ = ["check_class_number", "check_student_classes", "note_class_names"]
 
 
 def note_class_names(names: Iterable[str]) -> None:
@@ -40,6 +45,53 @@ def note_class_names(names: Iterable[str]) -> None:
             continue
         classes = _categories(file, os.stat(file).st_mtime_ns)
         MetadataCatalog.get(name).thing_classes = list(classes)
+
+
+def check_class_number(cfg: CfgNode, number: int | None, *, trains: bool = True) -> None:
+    """Refuses a student that predicts another number of classes than its dataset has.
+
+    Args:
+        cfg: the student's config.
+        number: classes that it predicts; None if that is not known.
+        trains: whether it will be trained, or only evaluated.
+
+    Raises:
+        ValueError: one sentence that names key and dataset.
+    """
+    names = class_names(cfg)
+    if not names or number is None or len(names) == number:
+        return
+    key = classes_key(cfg)
+    remedy = f"set {key or 'its NUM_CLASSES'} to {len(names)}"
+    if not trains:
+        remedy += ", or DATASETS.TRAIN to the dataset that it was trained on"
+    elif not cfg.DATASETS.TRAIN:
+        remedy += ", or DISTILL.PSEUDO.CLASSES_OF to the dataset whose classes it learns"
+    raise ValueError(
+        f"The student predicts {number} classes{f' ({key})' if key else ''}, but its dataset "
+        f"{naming_dataset(cfg)} has {len(names)} ({some_of(names, 5)}): {remedy}"
+    )
+
+
+def check_student_classes(cfg: CfgNode, student: nn.Module) -> None:
+    """Refuses a student that was built with another number of classes than its dataset has.
+
+    Keys say the number beforehand only of the detectors that registered theirs.
+
+    Args:
+        cfg: the config.
+        student: the student.
+
+    Raises:
+        ValueError: one sentence that names the dataset.
+    """
+    try:
+        number = num_classes(student)
+    except AttributeError:
+        # A network that only proposes boxes.
+        return
+    note_class_names((naming_dataset(cfg),))
+    check_class_number(cfg, number)
 
 
 @functools.lru_cache(maxsize=16)

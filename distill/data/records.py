@@ -13,6 +13,8 @@ from distill.data.mapper import Record
 from distill.data.pseudo.records import load_pseudo_records
 from distill.data.registration import is_json_dataset, register_json_dataset
 from distill.data.usable_records import usable_records
+from distill.views.classes import dataset_class_names
+from distill.views.detector_keys import classes_key, expected_classes
 
 __all__ = ["repeat_factors", "evaluation_records", "training_records"]
 
@@ -26,7 +28,8 @@ def training_records(cfg: CfgNode) -> Sequence[Record]:
         cfg: the config; DATASETS, DATALOADER, MODEL and DISTILL.PSEUDO are read.
 
     Raises:
-        ValueError: if no image is left, or some can't be used and are not to be skipped.
+        ValueError: if no image is left, some can't be used and are not to be skipped, or labels are
+            of classes that the student does not have.
         FileNotFoundError: if a file of pseudo labels or images are missing.
     """
     names, files = tuple(cfg.DATASETS.TRAIN), tuple(cfg.DATASETS.PSEUDO)
@@ -67,6 +70,8 @@ def _labeled_records(cfg: CfgNode, names: tuple[str, ...]) -> Sequence[Record]:
             f"DATASETS.TRAIN {names} holds no usable image ({error}): check its files, or set "
             "DATALOADER.FILTER_EMPTY_ANNOTATIONS to False if images without boxes are meant."
         ) from error
+    if not all(dataset_class_names(name) for name in names):
+        _check_labels(cfg, names, records)
     return usable_records(cfg, records, "TRAIN", *names)
 
 
@@ -86,6 +91,20 @@ def evaluation_records(cfg: CfgNode, name: str) -> Sequence[Record]:
         proposals = [cfg.DATASETS.PROPOSAL_FILES_TEST[list(cfg.DATASETS.TEST).index(name)]]
     records = get_detection_dataset_dicts([name], filter_empty=False, proposal_files=proposals)
     return usable_records(cfg, records, "TEST", name)
+
+
+def _check_labels(cfg: CfgNode, names: tuple[str, ...], records: Sequence[Record]) -> None:
+    """Refuses labels beyond the student's classes, which would be background without a word."""
+    number = expected_classes(cfg)
+    if number is None:
+        return
+    annotations = (x for i in range(len(records)) for x in records[i].get("annotations", ()))
+    highest = max((x["category_id"] for x in annotations), default=-1)
+    if highest >= number:
+        raise ValueError(
+            f"DATASETS.TRAIN {names} has labels of {highest + 1} classes, but {classes_key(cfg)} "
+            f"is {number}: set it to {highest + 1}, or number the labels from 0 to {number - 1}"
+        )
 
 
 def repeat_factors(cfg: CfgNode, records: Sequence[Record]) -> torch.Tensor | None:

@@ -11,13 +11,16 @@ from typing import Any, ClassVar
 
 from detectron2.config import CfgNode
 
+from distill.data.class_names import note_class_names
 from distill.data.pseudo.thresholds import Thresholds
 from distill.data.pseudo.writing import file_header
 from distill.labeling.box_finder import BoxFinder, build_labeling_teacher, read_labeling_config
 from distill.labeling.evaluation_sets import refuse_evaluation_images
 from distill.labeling.images import ImageListing, refuse_images_in
 from distill.utils.files import file_digest, json_digest, write_json
-from distill.views.classes import class_names
+from distill.utils.wording import some_of
+from distill.views.classes import naming_dataset, trained_class_names
+from distill.views.detector_keys import classes_key, expected_classes
 from distill.views.teacher import FrozenTeacher
 from distill.views.teacher_weights import local_weights
 
@@ -272,13 +275,20 @@ def teacher_classes(cfg: CfgNode, given: Sequence[str] | None, remedy: str) -> t
         remedy: what to do where they are unknown, for the message.
 
     Raises:
-        ValueError: one sentence, if they are unknown.
+        ValueError: one sentence, if they are unknown, or of another number than the config says.
     """
-    names = tuple(given or class_names(cfg))
+    note_class_names((naming_dataset(cfg),))
+    names = tuple(given or trained_class_names(cfg))
     if not names:
         raise ValueError(
             f"The names of the teacher's classes are unknown, as {_training_dataset(cfg)}: "
             f"{remedy}, in the teacher's order."
+        )
+    number = expected_classes(cfg)
+    if number not in (None, len(names)):
+        raise ValueError(
+            f"The teacher predicts {number} classes ({classes_key(cfg)}), but {len(names)} names "
+            f"are known ({some_of(names, 5)}): {remedy}, in the teacher's order."
         )
     return names
 

@@ -17,7 +17,7 @@ from distill.labeling.images import ImageListing
 from distill.labeling.job import LabelingJob, teacher_classes
 from distill.utils.files import file_digest, json_digest
 from distill.utils.seeding import seeded
-from distill.views.classes import class_names, map_classes, num_classes
+from distill.views.classes import STUDENT_REMEDY, class_names, map_classes, num_classes
 from distill.views.teacher import FrozenTeacher
 from distill.views.teacher_weights import CONFIG_KEY, local_weights
 
@@ -81,9 +81,13 @@ def plan_unlabeled_job(cfg: CfgNode, name: str) -> UnlabeledJob:
     check_can_label(teacher, f"{CONFIG_KEY} {node.CONFIG_FILE}")
     names = teacher_classes(teacher, node.CLASSES, "set DISTILL.TEACHER.CLASSES to them")
     student = class_names(cfg)
-    if student:
-        # Refuses a student with classes that the teacher lacks.
-        map_classes(student, names, len(student), len(names))
+    if not student:
+        raise ValueError(
+            "The teacher's boxes of DATASETS.UNLABELED are given to the student's classes by name, "
+            f"but these are not known: {STUDENT_REMEDY}"
+        )
+    # Refuses a student with classes that the teacher lacks.
+    map_classes(student, names, len(student), len(names))
     weights = local_weights(node.WEIGHTS) if node.WEIGHTS else ""
     cache = cfg.DISTILL.UNLABELED.CACHE_DIR or os.path.join(cfg.OUTPUT_DIR, "pseudo_boxes")
     job = UnlabeledJob(

@@ -28,7 +28,10 @@ __all__ = [
 
 # How unknown names become known.
 STUDENT_REMEDY = "name the student's dataset in DATASETS.TRAIN, with thing_classes in its metadata"
-TEACHER_REMEDY = "name the teacher's classes in DISTILL.TEACHER.CLASSES, in the teacher's order"
+TEACHER_REMEDY = (
+    "name the classes of the teacher's DATASETS.TRAIN in DISTILL.TEACHER.CLASSES, in the teacher's "
+    "order"
+)
 
 
 def naming_dataset(cfg: CfgNode) -> str:

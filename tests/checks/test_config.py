@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from helpers import tiny
+from torch import nn
 
 from distill.checks import check_config, check_student_classes
 
@@ -39,6 +40,13 @@ def test_an_evaluation_does_not_ask_for_what_is_trained_on() -> None:
     check_config(tiny.rcnn_cfg(DATASETS__TRAIN=("nowhere",), DATASETS__TEST=()), training=False)
 
 
-def test_a_student_without_pseudo_labels_may_have_any_number_of_classes() -> None:
-    cfg = tiny.rcnn_cfg(MODEL__ROI_HEADS__NUM_CLASSES=7)
-    check_student_classes(cfg, tiny.build(cfg))
+def test_the_classes_of_any_detector_are_counted_when_it_is_built() -> None:
+    class Unknown(nn.Module):
+        num_classes = 7
+
+    cfg = tiny.rcnn_cfg(MODEL__META_ARCHITECTURE="Unknown")
+    with pytest.raises(ValueError, match=r"predicts 7 classes, but .* tiny_abc has 3 .* to 3"):
+        check_student_classes(cfg, Unknown())
+    check_student_classes(tiny.rcnn_cfg(DATASETS__TRAIN=("tiny_unnamed",)), Unknown())
+    # One that tells no classes apart.
+    check_student_classes(cfg, nn.Linear(1, 1))

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-import logging
-
 import pytest
 from helpers import tiny
 
-from distill.views.classes import class_names, map_classes, num_classes, teacher_class_names
+from distill.views.classes import (
+    class_names,
+    map_classes,
+    num_classes,
+    teacher_class_names,
+    trained_class_names,
+)
 
 
 def test_equal_names_in_equal_order_need_no_map() -> None:
@@ -23,17 +27,26 @@ def test_a_class_that_the_teacher_lacks_is_refused_by_name() -> None:
         map_classes(("a", "b"), ("a", "x", "y"), 2, 3)
 
 
-def test_without_names_the_counts_must_be_equal() -> None:
-    with pytest.raises(ValueError, match="student predicts 2 classes and the teacher 3"):
-        map_classes((), ("a", "b", "c"), 2, 3)
+@pytest.mark.parametrize("count", [2, 3])
+def test_without_names_classes_are_not_compared_even_if_their_numbers_are_equal(count: int) -> None:
+    with pytest.raises(ValueError, match=f"student predicts 2 classes and the teacher {count}"):
+        map_classes((), ("a", "b", "c")[:count], 2, count)
+    with pytest.raises(ValueError, match=r"of the teacher are not known.*DISTILL.TEACHER.CLASSES"):
+        map_classes(("a", "b"), (), 2, count)
+    with pytest.raises(ValueError, match="of the student and of the teacher are not known"):
+        map_classes((), (), 2, count)
 
 
-def test_without_names_and_with_equal_counts_the_order_is_assumed_aloud(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    with caplog.at_level(logging.WARNING):
-        assert map_classes((), ("a", "b"), 2, 2) is None
-    assert "assuming the same 2 classes" in caplog.text
+def test_a_name_of_another_spelling_is_pointed_out() -> None:
+    with pytest.raises(ValueError, match='did you mean "Traffic_Light" by "traffic light"'):
+        map_classes(("traffic light",), ("Traffic_Light",), 1, 1)
+
+
+def test_what_is_only_tested_on_does_not_name_what_was_learned() -> None:
+    cfg = tiny.rcnn_cfg(DATASETS__TRAIN=(), DATASETS__TEST=("tiny_cab",))
+    assert trained_class_names(cfg) == ()
+    cfg = tiny.changed(cfg, DISTILL__PSEUDO__CLASSES_OF="tiny_cab")
+    assert trained_class_names(cfg) == ("cow", "ant", "bee")
 
 
 def test_names_come_from_the_first_training_dataset() -> None:

@@ -19,7 +19,7 @@ from distill.data.pseudo.thresholds import Thresholds
 from distill.data.registration import image_root, json_path, register_json_dataset
 from distill.data.usable_records import usable_numbers
 from distill.utils.wording import some_of
-from distill.views.classes import class_names
+from distill.views.classes import STUDENT_REMEDY, class_names
 
 __all__ = ["image_records", "in_student_classes", "load_pseudo_records", "pseudo_records"]
 
@@ -91,9 +91,14 @@ def in_student_classes(cfg: CfgNode, file: PseudoFile, path: Path) -> PseudoFile
         path: where it is, for messages.
 
     Raises:
-        ValueError: one sentence, if it has none of the classes.
+        ValueError: one sentence, if it has none of the classes, or they are not known.
     """
-    names = class_names(cfg) or file.class_names
+    names = class_names(cfg)
+    if not names:
+        raise ValueError(
+            f"The classes of {path} are matched by name, but the student's are not known: "
+            f"{STUDENT_REMEDY}, or name a dataset in DISTILL.PSEUDO.CLASSES_OF"
+        )
     unknown = [name for name in names if name not in file.class_names]
     if len(unknown) == len(names):
         raise ValueError(
