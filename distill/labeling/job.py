@@ -238,6 +238,12 @@ def plan_job(
     """
     cfg = read_labeling_config(config_file, opts, use_gpu=use_gpu)
     names = teacher_classes(cfg, classes, "give them with --classes")
+    if expected_classes(cfg) not in (None, len(names)):
+        raise ValueError(
+            f"The teacher predicts {expected_classes(cfg)} classes ({classes_key(cfg)}), but "
+            f"{len(names)} names are known ({some_of(names, 5)}): give the names of all with "
+            "--classes, in the teacher's order."
+        )
     limits = Thresholds.load(thresholds) if thresholds else None
     if limits is not None:
         limits.check_classes(names, f"--thresholds {thresholds}")
@@ -275,7 +281,7 @@ def teacher_classes(cfg: CfgNode, given: Sequence[str] | None, remedy: str) -> t
         remedy: what to do where they are unknown, for the message.
 
     Raises:
-        ValueError: one sentence, if they are unknown, or of another number than the config says.
+        ValueError: one sentence, if they are unknown.
     """
     note_class_names((naming_dataset(cfg),))
     names = tuple(given or trained_class_names(cfg))
@@ -283,12 +289,6 @@ def teacher_classes(cfg: CfgNode, given: Sequence[str] | None, remedy: str) -> t
         raise ValueError(
             f"The names of the teacher's classes are unknown, as {_training_dataset(cfg)}: "
             f"{remedy}, in the teacher's order."
-        )
-    number = expected_classes(cfg)
-    if number not in (None, len(names)):
-        raise ValueError(
-            f"The teacher predicts {number} classes ({classes_key(cfg)}), but {len(names)} names "
-            f"are known ({some_of(names, 5)}): {remedy}, in the teacher's order."
         )
     return names
 

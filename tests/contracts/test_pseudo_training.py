@@ -64,7 +64,7 @@ def test_ignored_boxes_change_what_is_learned(tiny_coco, tmp_path, distilled):
 def test_a_student_of_another_number_of_classes_is_refused(tiny_coco, tmp_path):
     pseudo = _pseudo_file(tiny_coco, tmp_path)
     option = ("MODEL.ROI_HEADS.NUM_CLASSES", "7")
-    with pytest.raises(ValueError, match="predicts 7 classes, but its dataset has 80"):
+    with pytest.raises(ValueError, match=r"predicts 7 classes .* but its dataset .* has 80"):
         Trainer(_config(tiny_coco, tmp_path, *option, pseudo=pseudo))
 
 

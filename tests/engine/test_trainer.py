@@ -108,7 +108,7 @@ def test_a_killed_run_resumes_to_the_weights_of_one_that_was_not(tiny_coco, tmp_
 
 
 def test_a_dense_detector_resumes_with_its_running_normalizer(tiny_coco, tmp_path):
-    options = (*_SHORT, "MODEL.META_ARCHITECTURE", "RetinaNet", "MODEL.RETINANET.NUM_CLASSES", "2")
+    options = (*_SHORT, "MODEL.META_ARCHITECTURE", "RetinaNet")
     options += ("MODEL.RETINANET.IN_FEATURES", "['p2', 'p3', 'p4']")
     whole, halved = tmp_path / "whole", tmp_path / "halved"
     trainer = _train(_config(tiny_coco, whole, *options))

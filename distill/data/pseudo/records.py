@@ -19,7 +19,7 @@ from distill.data.pseudo.thresholds import Thresholds
 from distill.data.registration import image_root, json_path, register_json_dataset
 from distill.data.usable_records import usable_numbers
 from distill.utils.wording import some_of
-from distill.views.classes import STUDENT_REMEDY, class_names
+from distill.views.classes import STUDENT_REMEDY, class_names, naming_dataset
 
 __all__ = ["image_records", "in_student_classes", "load_pseudo_records", "pseudo_records"]
 
@@ -93,7 +93,7 @@ def in_student_classes(cfg: CfgNode, file: PseudoFile, path: Path) -> PseudoFile
     Raises:
         ValueError: one sentence, if it has none of the classes, or they are not known.
     """
-    names = class_names(cfg)
+    names = class_names(cfg) if naming_dataset(cfg) else file.class_names
     if not names:
         raise ValueError(
             f"The classes of {path} are matched by name, but the student's are not known: "
