@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import os
 from collections.abc import Iterable
 
@@ -10,7 +9,7 @@ from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from torch import nn
 
-from distill.data.pseudo.file import PseudoFile
+from distill.data.coco_json import read_coco
 from distill.data.registration import is_json_dataset, json_path
 from distill.utils.wording import some_of
 from distill.views.classes import class_names, naming_dataset, num_classes
@@ -43,8 +42,7 @@ def note_class_names(names: Iterable[str]) -> None:
             MetadataCatalog.remove(name)
         elif metadata.get("thing_classes") is not None:
             continue
-        classes = _categories(file, os.stat(file).st_mtime_ns)
-        MetadataCatalog.get(name).thing_classes = list(classes)
+        MetadataCatalog.get(name).thing_classes = list(read_coco(file).class_names)
 
 
 def check_class_number(cfg: CfgNode, number: int | None, *, trains: bool = True) -> None:
@@ -92,9 +90,3 @@ def check_student_classes(cfg: CfgNode, student: nn.Module) -> None:
         return
     note_class_names((naming_dataset(cfg),))
     check_class_number(cfg, number)
-
-
-@functools.lru_cache(maxsize=16)
-def _categories(path: str, changed_ns: int) -> tuple[str, ...]:
-    """The classes of a file as it was at a time."""
-    return PseudoFile.load(path).class_names

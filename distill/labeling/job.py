@@ -11,20 +11,17 @@ from typing import Any, ClassVar
 
 from detectron2.config import CfgNode
 
-from distill.data.class_names import note_class_names
 from distill.data.pseudo.thresholds import Thresholds
 from distill.data.pseudo.writing import file_header
 from distill.labeling.box_finder import BoxFinder, build_labeling_teacher, read_labeling_config
 from distill.labeling.evaluation_sets import refuse_evaluation_images
 from distill.labeling.images import ImageListing, refuse_images_in
+from distill.labeling.teacher_names import check_teacher_count, teacher_classes
 from distill.utils.files import file_digest, json_digest, write_json
-from distill.utils.wording import some_of
-from distill.views.classes import naming_dataset, trained_class_names
-from distill.views.detector_keys import classes_key, expected_classes
 from distill.views.teacher import FrozenTeacher
 from distill.views.teacher_weights import local_weights
 
-__all__ = ["LabelingJob", "plan_job", "teacher_classes"]
+__all__ = ["LabelingJob", "plan_job"]
 
 # The settings that a folder's boxes depend on, and where each comes from.
 _SOURCES = {
@@ -238,12 +235,7 @@ def plan_job(
     """
     cfg = read_labeling_config(config_file, opts, use_gpu=use_gpu)
     names = teacher_classes(cfg, classes, "give them with --classes")
-    if expected_classes(cfg) not in (None, len(names)):
-        raise ValueError(
-            f"The teacher predicts {expected_classes(cfg)} classes ({classes_key(cfg)}), but "
-            f"{len(names)} names are known ({some_of(names, 5)}): give the names of all with "
-            "--classes, in the teacher's order."
-        )
+    check_teacher_count(cfg, names)
     limits = Thresholds.load(thresholds) if thresholds else None
     if limits is not None:
         limits.check_classes(names, f"--thresholds {thresholds}")
@@ -270,33 +262,6 @@ def plan_job(
         refuse_images_in(job.output)
     job.output.mkdir(parents=True, exist_ok=True)
     return job
-
-
-def teacher_classes(cfg: CfgNode, given: Sequence[str] | None, remedy: str) -> tuple[str, ...]:
-    """The names of a teacher's classes: those given, or those of its training dataset.
-
-    Args:
-        cfg: the teacher's config.
-        given: what the user says, if anything.
-        remedy: what to do where they are unknown, for the message.
-
-    Raises:
-        ValueError: one sentence, if they are unknown.
-    """
-    note_class_names((naming_dataset(cfg),))
-    names = tuple(given or trained_class_names(cfg))
-    if not names:
-        raise ValueError(
-            f"The names of the teacher's classes are unknown, as {_training_dataset(cfg)}: "
-            f"{remedy}, in the teacher's order."
-        )
-    return names
-
-
-def _training_dataset(cfg: CfgNode) -> str:
-    if not cfg.DATASETS.TRAIN:
-        return "its config has no DATASETS.TRAIN"
-    return f"the dataset {cfg.DATASETS.TRAIN[0]} of its config is not registered with names"
 
 
 def _config_digest(cfg: CfgNode) -> str:

@@ -14,7 +14,8 @@ from distill.data.registration import file_stem
 from distill.data.unlabeled_config import SCORE_FLOOR
 from distill.labeling.box_finder import check_can_label
 from distill.labeling.images import ImageListing
-from distill.labeling.job import LabelingJob, teacher_classes
+from distill.labeling.job import LabelingJob
+from distill.labeling.teacher_names import teacher_classes
 from distill.utils.files import file_digest, json_digest
 from distill.utils.seeding import seeded
 from distill.views.classes import STUDENT_REMEDY, class_names, map_classes, num_classes

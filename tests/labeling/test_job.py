@@ -36,6 +36,13 @@ def test_unknown_class_names_have_to_be_given(folder: Path) -> None:
         plan(folder, opts=["DATASETS.TRAIN", "()"])
 
 
+def test_names_of_another_number_than_the_config_says_are_refused_before_the_weights(
+    folder: Path,
+) -> None:
+    with pytest.raises(ValueError, match=r"predicts 3 classes \(MODEL.*but 2 names .*--classes"):
+        plan(folder, classes=["x", "y"], weights="nowhere.pth")
+
+
 def test_missing_files_are_named_by_their_options(folder: Path) -> None:
     for option, value in (("config_file", "no.yaml"), ("weights", "no.pth")):
         with pytest.raises(FileNotFoundError, match=f"--{option.replace('_', '-')}.* {value}"):

@@ -100,8 +100,9 @@ def test_a_mistake_is_one_sentence_and_status_2(run, capsys, monkeypatch, argume
 def test_a_packed_file_of_other_classes_is_not_evaluated(run, capsys, monkeypatch):
     monkeypatch.setattr(logging, "raiseExceptions", False)
     _export(run, "packed.safetensors", *_DATA)
+    other = ("MODEL.ROI_HEADS.NUM_CLASSES", "7", "DATASETS.TRAIN", "()", "DATASETS.TEST", "()")
     with pytest.raises(SystemExit):
-        _evaluate(run, "packed.safetensors", "MODEL.ROI_HEADS.NUM_CLASSES", "7")
+        _evaluate(run, "packed.safetensors", *other)
     assert "has 80 classes and the config 7: evaluate it with" in capsys.readouterr().err
 
 
