@@ -47,9 +47,9 @@ def check_teacher_count(cfg: CfgNode, names: Sequence[str]) -> None:
     """
     if expected_classes(cfg) not in (None, len(names)):
         raise ValueError(
-            f"The teacher predicts {expected_classes(cfg)} classes ({classes_key(cfg)}), but "
-            f"{len(names)} names are known ({some_of(names, 5)}): give the names of all with "
-            "--classes, in the teacher's order."
+            f"The teacher predicts {expected_classes(cfg)} classes, but {len(names)} names are "
+            f"known ({some_of(names, 5)}) and {classes_key(cfg)} of its config is another number: "
+            "give the names of all with --classes, in the teacher's order."
         )
 
 

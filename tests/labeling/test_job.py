@@ -39,7 +39,9 @@ def test_unknown_class_names_have_to_be_given(folder: Path) -> None:
 def test_names_of_another_number_than_the_config_says_are_refused_before_the_weights(
     folder: Path,
 ) -> None:
-    with pytest.raises(ValueError, match=r"predicts 3 classes \(MODEL.*but 2 names .*--classes"):
+    with pytest.raises(
+        ValueError, match="predicts 3 classes, but 2 names are known .*MODEL.ROI_HEADS"
+    ):
         plan(folder, classes=["x", "y"], weights="nowhere.pth")
 
 
