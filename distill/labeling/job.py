@@ -177,9 +177,7 @@ class LabelingJob:
         """Whether the folder is this job's; False if it is nobody's."""
         if not self.note.exists():
             if self.result.exists() or self.shards.exists():
-                raise ValueError(
-                    f"{self.output} holds boxes of unknown origin: {self.elsewhere}."
-                )
+                raise ValueError(f"{self.output} holds boxes of unknown origin: {self.elsewhere}.")
             return False
         try:
             found = json.loads(self.note.read_bytes())
