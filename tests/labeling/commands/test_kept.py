@@ -119,7 +119,7 @@ def test_a_split_trains_masks_and_crowds_stay_crowds(tmp_path: Path) -> None:
     assert [x["iscrowd"] for r in records for x in r["annotations"]].count(1) == 1
     mapper = build_mapper(cfg, is_train=True)
     losses = tiny.step(tiny.build(cfg), [mapper(record) for record in records])
-    assert float(losses["loss_mask"]) > 0 and torch.isfinite(losses["loss_mask"])
+    assert losses["loss_mask"].item() > 0 and torch.isfinite(losses["loss_mask"])
 
 
 def _complete() -> dict[str, Any]:
