@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from detectron2.checkpoint import DetectionCheckpointer
+from safetensors.torch import save_file
 from torch import nn
 
 from distill.utils.checkpoint import CheckpointError, SafeCheckpointer
@@ -135,7 +136,7 @@ def test_a_missing_file_is_named_and_the_next_load_works(model, tmp_path):
 
 def test_a_packed_student_is_not_trained_on(model, tmp_path):
     path = tmp_path / "student.safetensors"
-    path.write_bytes(b"")
+    save_file({"0.bias": torch.ones(3)}, path, metadata={"format": "distill-packed-detector"})
     with pytest.raises(CheckpointError, match=r"student\.safetensors is a packed student.*--eval"):
         SafeCheckpointer(model).load(str(path))
 
