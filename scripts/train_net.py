@@ -36,6 +36,7 @@ from distill.engine import (
     exit_with,
     format_results,
     launch_training,
+    load_for_evaluation,
     run_stages,
     set_up,
     stage_configs,
@@ -94,7 +95,7 @@ def evaluate(cfg: CfgNode, resume: bool) -> dict[str, Any]:
     if is_packed(cfg.MODEL.WEIGHTS) and not resume:
         packed = load_packed(cfg.MODEL.WEIGHTS, cfg=cfg, device=cfg.MODEL.DEVICE)
         return Trainer.test(cfg, packed)
-    checkpointer.resume_or_load(cfg.MODEL.WEIGHTS, resume=resume)
+    load_for_evaluation(checkpointer, cfg.MODEL.WEIGHTS, resume=resume)
     return Trainer.test(cfg, checkpointer.model)
 
 

@@ -16,9 +16,9 @@ from distill.deploy.analysis import Cost, layer_cost
 from distill.deploy.packed_file import SUFFIX, PackedHeader, write_packed
 from distill.deploy.packed_layers import binary_layers, check_two_values, packed_state
 from distill.utils.checkpoint import SafeCheckpointer
+from distill.utils.coverage import check_complete, measure_coverage
 from distill.utils.files import atomic_write
 from distill.utils.version import VERSION
-from distill.utils.wording import some_of
 from distill.views.classes import class_names, num_classes
 
 __all__ = ["PackedReport", "build_student", "export_packed", "export_plain", "stored_state"]
@@ -65,15 +65,8 @@ def build_student(cfg: CfgNode, weights: str) -> nn.Module:
     model = META_ARCH_REGISTRY.get(cfg.MODEL.META_ARCHITECTURE)(cfg)
     checkpointer = SafeCheckpointer(model)
     checkpointer.load(weights)
-    found = checkpointer.incompatible
-    lost = {*found.missing_keys, *(name for name, _, _ in found.incorrect_shapes)}
-    lost = sorted(lost & stored_state(model).keys())
-    if lost:
-        raise ValueError(
-            f"{weights} lacks {len(lost)} of the student's tensors or has them in another shape "
-            f"({some_of(lost)}): export with the config "
-            "that it was trained with."
-        )
+    found = measure_coverage(model, checkpointer.incompatible)
+    check_complete(found, weights, key="--weights", config_key="--config-file", whose="student's")
     return model.eval()
 
 

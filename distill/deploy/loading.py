@@ -22,6 +22,7 @@ from distill.deploy.packed_layers import (
     without_binary_weights,
 )
 from distill.utils.checkpoint import CheckpointError
+from distill.utils.weight_files import is_packed_file
 from distill.utils.wording import some_of
 from distill.views.classes import class_names, num_classes
 
@@ -29,8 +30,12 @@ __all__ = ["is_packed", "load_packed"]
 
 
 def is_packed(weights: str) -> bool:
-    """Whether weights are, by their name, a packed file."""
-    return weights.endswith(SUFFIX)
+    """Whether weights are a packed file, by their name and, of a file that exists, its header.
+
+    Raises:
+        CheckpointError: if the file is damaged.
+    """
+    return weights.endswith(SUFFIX) and (not os.path.isfile(weights) or is_packed_file(weights))
 
 
 def load_packed(

@@ -25,11 +25,11 @@ from torch import Tensor
 
 from distill.utils.checkpoint import CheckpointError
 from distill.utils.files import atomic_write
+from distill.utils.weight_files import PACKED_FORMAT, SAFETENSORS
 
 __all__ = ["SUFFIX", "PackedHeader", "read_packed", "write_packed"]
 
-SUFFIX = ".safetensors"
-_FORMAT = "distill-packed-detector"
+SUFFIX = SAFETENSORS
 _VERSION = "1"
 
 
@@ -62,7 +62,7 @@ def write_packed(path: Path, header: PackedHeader, tensors: Mapping[str, Tensor]
         OSError: if the file can't be written.
     """
     metadata = {
-        "format": _FORMAT,
+        "format": PACKED_FORMAT,
         "format_version": _VERSION,
         "library_version": header.library_version,
         "config": header.config,
@@ -124,7 +124,7 @@ def _header(path: str | os.PathLike[str], metadata: Mapping[str, str]) -> Packed
 
 
 def _check_format(path: str | os.PathLike[str], metadata: Mapping[str, str]) -> None:
-    if metadata.get("format") != _FORMAT:
+    if metadata.get("format") != PACKED_FORMAT:
         raise CheckpointError(
             f"{path} is a safetensors file but not a packed detector: write one with "
             "export_student.py --format packed."

@@ -2,6 +2,7 @@
 
 from distill.engine.evaluation import build_evaluator, format_results
 from distill.engine.loop import TrainLoop
+from distill.engine.resuming import load_for_evaluation
 from distill.engine.setup import build_config, exit_with, set_up, training_parser
 from distill.engine.solver import build_optimizer
 from distill.engine.stages import run_stages, stage_configs
@@ -17,6 +18,7 @@ __all__ = [
     "exit_with",
     "format_results",
     "launch_training",
+    "load_for_evaluation",
     "run_stages",
     "set_up",
     "stage_configs",

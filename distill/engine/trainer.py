@@ -28,6 +28,7 @@ from distill.engine.hooks import RepeatablePreciseBN, StudentCheckpoints
 from distill.engine.loop import TrainLoop
 from distill.engine.precision import autocast_dtype
 from distill.engine.results import RunResults, TrainingClock
+from distill.engine.resuming import RunRecord, load_start, resume_run
 from distill.engine.run_files import start_run_files
 from distill.engine.solver import build_lr_scheduler, build_optimizer
 from distill.engine.teacher_evaluation import TeacherInStudentClasses, teacher_test_config
@@ -71,7 +72,10 @@ class Trainer(DefaultTrainer):
         model = _distribute(model)
         self._trainer = TrainLoop(model, loader, optimizer, seed=self.seed, dtype=dtype)
         self.scheduler = self.build_lr_scheduler(cfg, optimizer)
-        self.checkpointer = SafeCheckpointer(model, cfg.OUTPUT_DIR, trainer=weakref.proxy(self))
+        self._record = RunRecord(cfg, _undistributed(model), optimizer)
+        self.checkpointer = SafeCheckpointer(
+            model, cfg.OUTPUT_DIR, trainer=weakref.proxy(self), run=self._record
+        )
         self.start_iter = 0
         self.max_iter = cfg.SOLVER.MAX_ITER
         self._last_eval_results: dict[str, Any] = {}
@@ -101,7 +105,8 @@ class Trainer(DefaultTrainer):
             resume: continue from the last checkpoint, if there is one.
 
         Raises:
-            ValueError: if processes see different checkpoints.
+            ValueError, FileNotFoundError: if processes see different checkpoints, or what there is
+                to load does not fit the config.
         """
         has_checkpoint = comm.all_gather(self.checkpointer.has_checkpoint())
         if resume and any(has_checkpoint) and not all(has_checkpoint):
@@ -109,8 +114,10 @@ class Trainer(DefaultTrainer):
                 f"Only some processes see a checkpoint in OUTPUT_DIR {self.cfg.OUTPUT_DIR}: put it "
                 "on storage that all machines share."
             )
-        self.checkpointer.resume_or_load(self.cfg.MODEL.WEIGHTS, resume=resume)
-        if resume and all(has_checkpoint):
+        if not (resume and all(has_checkpoint)):
+            load_start(self.checkpointer, self.cfg.MODEL.WEIGHTS)
+        else:
+            resume_run(self.checkpointer, self._record, self.scheduler)
             self.start_iter = self.iter + 1
             self._apply_schedule()
         self._trainer.seed = self.seed

@@ -8,8 +8,8 @@ from detectron2.utils.file_io import PathManager
 from torch import nn
 
 from distill.utils.checkpoint import SafeCheckpointer
+from distill.utils.coverage import check_complete, measure_coverage
 from distill.utils.model_zoo import is_in_zoo, zoo_checkpoint
-from distill.utils.wording import some_of
 
 __all__ = ["CONFIG_KEY", "WEIGHTS_KEY", "load_covering_weights", "local_weights"]
 
@@ -41,23 +41,17 @@ def load_covering_weights(
     """
     checkpointer = SafeCheckpointer(model)
     checkpointer.load(local_weights(reference, key))
-    lost = checkpointer.incompatible.missing_keys
-    lost = lost + [name for name, _, _ in checkpointer.incompatible.incorrect_shapes]
-    # The counters exist in some releases only and do not change what the network computes.
-    keys = [name for name in model.state_dict() if not name.endswith("num_batches_tracked")]
-    lost = sorted(set(lost) & set(keys))
-    coverage = 100.0 * (len(keys) - len(lost)) / len(keys)
-    message = f"{reference} covers {coverage:.1f} % of the teacher's {len(keys)} keys"
-    if not lost:
-        logging.getLogger(__name__).info("Teacher: %s.", message)
-    elif allow_partial and coverage > 0:
-        logging.getLogger(__name__).warning("Teacher: %s; lacking: %s.", message, ", ".join(lost))
-    else:
-        way_out = "" if allow_partial is None else ", or set DISTILL.TEACHER.ALLOW_PARTIAL True"
-        raise ValueError(
-            f"{key}: {message} (lacking or of another shape: {some_of(lost)}); check that weights "
-            f"and {config_key} belong together{way_out}"
-        )
+    found = measure_coverage(model, checkpointer.incompatible)
+    message = found.told(reference, "teacher's")
+    if allow_partial and found.percent > 0 and (found.lost or found.deeper):
+        lost = ", ".join(found.lost) or "nothing"
+        logging.getLogger(__name__).warning("Teacher: %s; lacking: %s.", message, lost)
+        return
+    way_out = "" if allow_partial is None else ", or set DISTILL.TEACHER.ALLOW_PARTIAL True"
+    check_complete(
+        found, reference, key=key, config_key=config_key, whose="teacher's", way_out=way_out
+    )
+    logging.getLogger(__name__).info("Teacher: %s.", message)
 
 
 def local_weights(reference: str, key: str = WEIGHTS_KEY) -> str:

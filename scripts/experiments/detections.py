@@ -16,6 +16,7 @@ from detectron2.structures import Boxes, BoxMode, pairwise_iou
 
 from distill.config import add_distill_config, student_config
 from distill.data.loader import build_mapper
+from distill.engine import load_for_evaluation
 from distill.utils.checkpoint import SafeCheckpointer
 from distill.utils.config_files import merge_file
 
@@ -88,7 +89,7 @@ def detect(
     merge_file(cfg, folder / "config.yaml", key="the run's")
     cfg = student_config(cfg)
     model = build_model(cfg).eval()
-    SafeCheckpointer(model).load(str(folder / "model_final.pth"))
+    load_for_evaluation(SafeCheckpointer(model), str(folder / "model_final.pth"), resume=False)
     mapper = build_mapper(cfg, is_train=False)
     names = MetadataCatalog.get(dataset).thing_classes
     found = []

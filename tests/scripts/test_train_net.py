@@ -7,7 +7,9 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 import train_net
+from safetensors.torch import save_file
 
 from distill.engine import training_parser
 
@@ -90,6 +92,28 @@ def test_evaluation_alone_gives_what_training_ended_with(tiny_coco, tmp_path, ca
     assert capsys.readouterr().out.partition("Results")[2] == trained
     _run_here(tiny_coco, tmp_path, "--eval-only", "--resume")
     assert capsys.readouterr().out.partition("Results")[2] == trained
+
+
+def test_weights_that_do_not_fill_the_detector_are_not_evaluated(
+    tiny_coco, tmp_path, capsys, monkeypatch
+):
+    monkeypatch.setattr(logging, "raiseExceptions", False)
+    _run_here(tiny_coco, tmp_path, "SOLVER.MAX_ITER", "1")
+    trained = capsys.readouterr().out.partition("Results")[2]
+    weights = torch.load(tmp_path / "model_final.pth", weights_only=True)["model"]
+    # As other programs write the same weights.
+    path = str(tmp_path / "plain.safetensors")
+    save_file({key: value.contiguous() for key, value in weights.items()}, path)
+    _run_here(tiny_coco, tmp_path / "other", "--eval-only", "MODEL.WEIGHTS", path)
+    assert capsys.readouterr().out.partition("Results")[2] == trained
+    backbone = {key: value for key, value in weights.items() if key.startswith("backbone.")}
+    torch.save({"state_dict": backbone}, tmp_path / "backbone.pth")
+    arguments = ("--eval-only", "MODEL.WEIGHTS", str(tmp_path / "backbone.pth"))
+    with pytest.raises(SystemExit) as left:
+        _run_here(tiny_coco, tmp_path / "other", *arguments)
+    assert left.value.code == 2
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert last.startswith("error: MODEL.WEIGHTS: ") and "% of the detector's" in last
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from torch import nn
 
 from distill.engine.hooks import plain_weights
 from distill.engine.results import RESULTS_FILE, combine_results
+from distill.engine.resuming import load_for_evaluation
 from distill.utils.checkpoint import SafeCheckpointer
 from distill.utils.config_files import merge_overrides
 from distill.utils.files import atomic_write
@@ -153,7 +154,7 @@ def evaluate(cfg: CfgNode, *, resume: bool = False) -> dict[str, Any]:
             "--eval-only has no weights to evaluate: set MODEL.WEIGHTS, or add --resume for the "
             "last checkpoint of OUTPUT_DIR's last step."
         )
-    checkpointer.resume_or_load(cfg.MODEL.WEIGHTS, resume=resume)
+    load_for_evaluation(checkpointer, cfg.MODEL.WEIGHTS, resume=resume)
     return ClassifierTrainer.test(step, checkpointer.model)
 
 
