@@ -12,6 +12,7 @@ from distill.config import check_retired_keys
 from distill.data.builtin import check_datasets
 from distill.data.image_check import check_images
 from distill.data.pseudo.config import check_pseudo_config
+from distill.data.pseudo.masks import refuse_pseudo_masks
 from distill.data.unlabeled_config import check_unlabeled_config
 
 __all__ = ["check_config"]
@@ -36,6 +37,7 @@ def check_config(cfg: CfgNode, *, training: bool = True, compares_teacher: bool 
             check_unlabeled_config(cfg)
         for key in ("TRAIN", "UNLABELED", "PSEUDO"):
             check_datasets(cfg.DATASETS[key], key=f"DATASETS.{key}")
+        refuse_pseudo_masks(cfg)
         named = cfg.DISTILL.PSEUDO.CLASSES_OF
         check_datasets((named,) if named else (), key="DISTILL.PSEUDO.CLASSES_OF")
     check_datasets(cfg.DATASETS.TEST, key="DATASETS.TEST")

@@ -51,7 +51,7 @@ def check_datasets(names: Sequence[str], *, key: str = "DATASETS.TRAIN") -> None
 
 def _unknown_name(name: str, key: str) -> str:
     near = difflib.get_close_matches(name, DatasetCatalog.list(), n=3)
-    hint = f"did you mean {' or '.join(near)}?" if near else "register it before training."
+    hint = f"did you mean {' or '.join(near)}?" if near else "register it first."
     return f"{key} has {name}, which is not a registered dataset: {hint}"
 
 

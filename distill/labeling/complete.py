@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -14,7 +13,7 @@ from distill.data.pseudo.labels import HUMAN, PseudoLabels
 from distill.labeling.aliases import Aliases, class_order, union_classes
 from distill.labeling.overlap import overlaps
 from distill.labeling.pool import TeacherInput, applied_thresholds, class_limits
-from distill.labeling.provenance import united_header
+from distill.labeling.provenance import united_header, with_header
 from distill.labeling.same_images import align_images
 
 __all__ = ["Completed", "complete"]
@@ -94,14 +93,29 @@ def complete(
     count = {key: x.class_counts(len(names)).tolist() for key, x in boxes.items()}
     count = {"class": names, **count}
     rows = [dict(zip(count, row, strict=True)) for row in zip(*count.values(), strict=True)]
-    added = boxes["added"]
+    added = replace(boxes["added"], entry=None)
     info = _header(labels, pseudo, name, limits)
     info["counts"].update(boxes=len(known) + len(added), labels=len(known), added=len(added))
     info["complete"] = {"iou": iou, "conflict_iou": conflict_iou, "classes": rows}
     images = labels.images
     if not labels.info["image_root"]:
-        images = [pseudo.file.images[place] for place in found.tolist()]
-    return Completed(_together(info, images, names, (labels, known), (pseudo.file, added)), rows)
+        paths = [pseudo.file.images[place]["file_name"] for place in found.tolist()]
+        images = [{**x, "file_name": path} for x, path in zip(images, paths, strict=True)]
+    together = _together(info, images, names, (labels, known), (pseudo.file, added))
+    crowds = labels.crowds.renumbered(np.arange(len(images)), np.array(places[0], np.int64))
+    renamed = [
+        {**category, "name": names[place]}
+        for category, place in zip(labels.categories, places[0], strict=False)
+        if place >= 0
+    ]
+    completed = replace(
+        together,
+        crowds=crowds,
+        categories=renamed,
+        annotations=labels.annotations,
+        rest=labels.rest,
+    )
+    return Completed(completed, rows)
 
 
 def _on_labels(
@@ -120,15 +134,16 @@ def _header(
 ) -> dict[str, Any]:
     before = labels.info.get("thresholds") or {}
     place = labels if labels.info["image_root"] else pseudo.file
-    return united_header(
+    header = united_header(
         "Labels, completed with pseudo labels",
         [labels, pseudo.file],
         [name, pseudo.name],
-        place=dataclasses.replace(place, images=labels.images),
+        place=replace(place, images=labels.images),
         dataset=place.info["dataset"],
         score_floor=float(min(limits, default=_THRESHOLD)),
         thresholds={**before, **applied_thresholds([pseudo], _THRESHOLD)},
     )
+    return with_header(labels, header)
 
 
 def _together(
@@ -142,7 +157,7 @@ def _together(
     columns = []
     for file, labels in parts:
         own = np.array([teachers.index(name) for name in file.teachers], dtype=np.int64)
-        columns.append(dataclasses.replace(labels, teacher=own[labels.teacher]))
+        columns.append(replace(labels, teacher=own[labels.teacher]))
     together = PseudoLabels.concatenate(columns)
     order = np.argsort(together.image, kind="stable")
     return PseudoFile(info, images, names, teachers, together.select(order))

@@ -61,9 +61,11 @@ class LabelingJob:
         num_workers: processes that read images, for each process that labels.
         waits_for_others: whether it waits while another run labels into the folder, instead of
             giving up.
+        elsewhere: what to do where the folder holds something else, for messages.
     """
 
     waits_for_others: ClassVar[bool] = False
+    elsewhere: ClassVar[str] = "choose another --output"
 
     output: Path
     cfg: CfgNode
@@ -175,20 +177,18 @@ class LabelingJob:
         """Whether the folder is this job's; False if it is nobody's."""
         if not self.note.exists():
             if self.result.exists() or self.shards.exists():
-                raise ValueError(
-                    f"{self.output} holds boxes of unknown origin: choose another --output."
-                )
+                raise ValueError(f"{self.output} holds boxes of unknown origin: {self.elsewhere}.")
             return False
         try:
             found = json.loads(self.note.read_bytes())
             found = {key: found[key] for key in _SOURCES}
         except (ValueError, KeyError, TypeError) as error:
-            raise ValueError(f"{self.note} is damaged: choose another --output.") from error
+            raise ValueError(f"{self.note} is damaged: {self.elsewhere}, or delete it.") from error
         for key, value in self.settings().items():
             if found[key] != value:
                 raise ValueError(
                     f"{self.output} holds boxes made with another {_SOURCES[key]}"
-                    f"{_difference(found[key], value)}: choose another --output, or delete it."
+                    f"{_difference(found[key], value)}: {self.elsewhere}, or delete it."
                 )
         return True
 

@@ -68,8 +68,8 @@ def pool(
     """
     parts, sets = [], []
     for number, (x, place) in enumerate(zip(inputs, places, strict=True)):
-        # Places in the file, for a moment, in place of teachers.
-        labels = replace(x.file.labels, teacher=np.arange(len(x.file.labels)))
+        # Places in the file, for a moment, in place of teachers. What is fused has no entry.
+        labels = replace(x.file.labels, teacher=np.arange(len(x.file.labels)), entry=None)
         labels = labels.above(class_limits(x, score_threshold))
         labels = labels.renumbered(_image_numbers(base, x), np.array(place, dtype=np.int64))
         sets.append(bits.of(x.file)[labels.teacher])

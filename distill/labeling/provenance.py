@@ -19,8 +19,11 @@ __all__ = [
     "teacher_names",
     "united_header",
     "united_teachers",
+    "with_header",
 ]
 
+# Of a header, what a dataset says of itself.
+_THEIRS = ("description",)
 _JOINT = "+"
 _MAX_TEACHERS = 62
 
@@ -100,6 +103,20 @@ def united_header(
         **rest,
         counts={"images": len(place.images), "boxes": 0, "skipped": skipped},
     )
+
+
+def with_header(file: PseudoFile, header: dict[str, Any]) -> dict[str, Any]:
+    """A header of ours over that of the file that something is made of.
+
+    Args:
+        file: what it is made of; all that only its own header has stays, and so does the
+            description of a file that is not of this library.
+        header: ours.
+    """
+    kept = {k: v for k, v in file.info.items() if k not in header or k in _THEIRS}
+    if "format" in file.info and "library" in file.info:
+        kept = {k: v for k, v in kept.items() if k not in header}
+    return {**header, **kept}
 
 
 def united_teachers(files: Sequence[PseudoFile], names: Sequence[str]) -> dict[str, Any]:

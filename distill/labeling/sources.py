@@ -11,13 +11,21 @@ from typing import Any
 
 import numpy as np
 from detectron2.data import DatasetCatalog, MetadataCatalog
-from detectron2.structures import BoxMode
+from detectron2.data.catalog import Metadata
 
 from distill.data import check_datasets
+from distill.data.coco_json import read_coco
 from distill.data.mapper import Record
 from distill.data.pseudo.file import PseudoFile
-from distill.data.pseudo.labels import HUMAN, PseudoLabels
+from distill.data.pseudo.labels import HUMAN
+from distill.data.pseudo.reading import parse
 from distill.data.registration import image_root, is_json_dataset, json_path
+from distill.labeling.record_labels import (
+    record_annotations,
+    record_categories,
+    record_images,
+    record_labels,
+)
 
 __all__ = [
     "common_root",
@@ -28,8 +36,6 @@ __all__ = [
     "load_labels",
     "true_labels",
 ]
-
-_CORNERS = 4
 
 
 def load_labels(source: str, *, option: str = "--labels") -> PseudoFile:
@@ -123,18 +129,50 @@ def dataset_labels(name: str, records: Sequence[Record]) -> PseudoFile:
     if metadata.get("labels_json"):
         known = PseudoFile.load(metadata.labels_json)
         return replace(known, info={**known.info, **info})
-    images = [
-        {"id": image_id, "file_name": file, "width": x.get("width"), "height": x.get("height")}
-        for (image_id, file), x in zip(listed_images(records, root), records, strict=True)
-    ]
-    labels, crowds = (_labels(records, crowds=crowds) for crowds in (False, True))
+    listed = listed_images(records, root)
+    if (known := _file_of(metadata, listed)) is not None:
+        return replace(known, info={**known.info, **info})
+    annotations = record_annotations(records, listed)
+    labels, crowds = (record_labels(records, annotations, crowds=x) for x in (False, True))
     names = tuple(metadata.get("thing_classes") or ())
     highest = max(labels.classes.max(initial=-1), crowds.classes.max(initial=-1))
     if highest >= len(names):
         raise ValueError(
             f"there is a class {highest} without a name: complete thing_classes in its metadata"
         )
-    return PseudoFile(info, images, names, (HUMAN,), labels, crowds)
+    return PseudoFile(
+        info,
+        record_images(records, listed),
+        names,
+        (HUMAN,),
+        labels,
+        crowds,
+        categories=record_categories(metadata),
+        annotations=annotations,
+    )
+
+
+def _file_of(metadata: Metadata, listed: Sequence[tuple[Any, str]]) -> PseudoFile | None:
+    """The COCO file of a registered dataset, which says more than records; None if it is another.
+
+    Args:
+        metadata: the dataset's.
+        listed: id and file name of its images.
+    """
+    if metadata.get("evaluator_type") != "coco" or not os.path.isfile(
+        metadata.get("json_file") or ""
+    ):
+        return None
+    file = read_coco(metadata.json_file, keep_unlisted=False)
+    places = file.image_places()
+    alike = list(file.class_names) == list(metadata.get("thing_classes") or ())
+    if not (alike and file.has_annotations and all(image_id in places for image_id, _ in listed)):
+        return None
+    own = PseudoFile(**parse(file))
+    own = own.select_images(np.array([places[image_id] for image_id, _ in listed], dtype=np.int64))
+    # The names of the files that are there.
+    images = [{**x, "file_name": name} for x, (_, name) in zip(own.images, listed, strict=True)]
+    return replace(own, images=images, teachers=own.teachers or (HUMAN,))
 
 
 def true_labels(name: str, records: Sequence[Record]) -> PseudoFile | None:
@@ -171,26 +209,12 @@ def common_root(records: Sequence[Record], known: str | None) -> str:
 
 def _root_of_json(source: str, file: PseudoFile) -> str:
     # The images are not needed by all who ask: only a folder that was named must exist.
-    if not source.endswith(".json"):
-        return os.path.abspath(image_root(source, file))
     root = file.info["image_root"]
-    return os.path.abspath(json_path(source).parent / root) if root else ""
-
-
-def _labels(records: Sequence[Record], *, crowds: bool) -> PseudoLabels:
-    rows = [
-        (number, *_corners(x), x["category_id"])
-        for number, record in enumerate(records)
-        for x in record.get("annotations", ())
-        if bool(x.get("iscrowd", 0)) == crowds
-    ]
-    table = np.array(rows, dtype=np.float64).reshape(-1, 2 + _CORNERS)
-    image, classes = (table[:, column].astype(np.int64) for column in (0, -1))
-    return PseudoLabels(image, table[:, 1:-1], np.ones(len(table)), classes)
-
-
-def _corners(annotation: dict[str, Any]) -> list[float]:
-    box = [float(x) for x in annotation["bbox"]]
-    if len(box) != _CORNERS:
-        raise ValueError(f"a box has {len(box)} numbers, not {_CORNERS}: leave out rotated boxes")
-    return BoxMode.convert(box, annotation["bbox_mode"], BoxMode.XYXY_ABS)
+    if source.endswith(".json") and root:
+        return os.path.abspath(json_path(source).parent / root)
+    try:
+        return os.path.abspath(image_root(source, file))
+    except FileNotFoundError:
+        if not source.endswith(".json"):
+            raise
+        return ""

@@ -10,6 +10,7 @@ import numpy as np
 from distill.data.pseudo.file import PseudoFile
 from distill.data.pseudo.labels import PseudoLabels
 from distill.data.pseudo.writing import file_header
+from distill.labeling.provenance import with_header
 
 __all__ = ["check_share", "draw_images", "labeled_subset", "unlabeled_rest"]
 
@@ -53,7 +54,7 @@ def draw_images(labels: PseudoFile, percent: float, seed: int) -> np.ndarray:
 
 
 def labeled_subset(labels: PseudoFile, drawn: np.ndarray, **header: Any) -> PseudoFile:
-    """Some of the images with all of their boxes.
+    """Some of the images with all of their boxes, crowds, masks and whatever else is known.
 
     Args:
         labels: N images with boxes.
@@ -77,11 +78,13 @@ def unlabeled_rest(labels: PseudoFile, drawn: np.ndarray, **header: Any) -> Pseu
     rest = np.setdiff1d(np.arange(len(labels.images)), drawn)
     if not len(rest):
         raise ValueError("--rest has no image, as all were drawn: lower --percent.")
-    rest_file = replace(labels.select_images(rest), labels=PseudoLabels.none())
+    none = PseudoLabels.none()
+    rest_file = replace(labels.select_images(rest), labels=none, crowds=none)
     return _file(rest_file, "Images without labels", header)
 
 
 def _file(file: PseudoFile, description: str, header: dict[str, Any]) -> PseudoFile:
     place = {key: file.info[key] for key in ("dataset", "image_root")}
     counts = {"images": len(file.images), "boxes": len(file.labels)}
-    return replace(file, info=file_header(description, **place, **header, counts=counts))
+    own = file_header(description, **place, **header, counts=counts)
+    return replace(file, info=with_header(file, own))

@@ -68,14 +68,14 @@ def _labeled(job: UnlabeledJob) -> PseudoFile:
         job.output.mkdir(parents=True, exist_ok=True)
         for sentence in generate(job):
             _logger.info(sentence)
-        file = from_main_process(partial(PseudoFile.load, job.result))
+        file = from_main_process(lambda: PseudoFile.load(job.result).boxes_only())
     return file
 
 
 def _read(job: UnlabeledJob) -> PseudoFile | None:
     """The file on disk, or None where there is none that can be used."""
     try:
-        file = PseudoFile.load(job.result)
+        file = PseudoFile.load(job.result).boxes_only()
     except FileNotFoundError:
         others = job.output.parent.glob(f"{job.output.name.rpartition('-')[0]}-*.json")
         if any(not path.stem.endswith("_report") for path in others):

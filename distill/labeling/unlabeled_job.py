@@ -37,6 +37,7 @@ class UnlabeledJob(LabelingJob):
 
     # Trainings share a cache.
     waits_for_others: ClassVar[bool] = True
+    elsewhere: ClassVar[str] = "choose another DISTILL.UNLABELED.CACHE_DIR"
 
     student: CfgNode
 

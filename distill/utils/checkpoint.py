@@ -21,6 +21,8 @@ from distill.utils.weight_layouts import check_values, weights_of
 
 __all__ = ["CheckpointError", "SafeCheckpointer"]
 
+# Where a training can't save.
+_ADVICE = "free disk space or choose another OUTPUT_DIR, then continue with --resume"
 _LAST = "last_checkpoint"
 _HEURISTICS = "matching_heuristics"
 
@@ -115,7 +117,7 @@ class SafeCheckpointer(DetectionCheckpointer):
         """
         path = Path(self.save_dir, f"{name}.pth")
         self.logger.info("Saving checkpoint to %s", path)
-        atomic_write(path, lambda stream: torch.save(data, stream))
+        atomic_write(path, lambda stream: torch.save(data, stream), advice=_ADVICE)
 
     def tag_last_checkpoint(self, last_filename_basename: str) -> None:
         """Notes the file to resume from."""

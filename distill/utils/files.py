@@ -20,8 +20,18 @@ __all__ = [
 ]
 
 
-def atomic_write(path: Path, write: Callable[[IO[bytes]], Any]) -> None:
+def atomic_write(
+    path: Path,
+    write: Callable[[IO[bytes]], Any],
+    *,
+    advice: str = "free disk space or choose another place",
+) -> None:
     """Replaces a file by what ``write`` puts into a stream, or leaves it untouched.
+
+    Args:
+        path: the file; its folder exists.
+        write: writes into a stream.
+        advice: what the user is to do if it fails, for the message.
 
     Raises:
         OSError: if writing fails; the unfinished file is removed.
@@ -36,8 +46,7 @@ def atomic_write(path: Path, write: Callable[[IO[bytes]], Any]) -> None:
     except (OSError, RuntimeError) as error:
         # torch.save reports a full disk as RuntimeError.
         raise OSError(
-            f"{path} could not be written ({first_line(error)}) and is as it was before: free "
-            "disk space or choose another OUTPUT_DIR, then continue with --resume."
+            f"{path} could not be written ({first_line(error)}) and is as it was before: {advice}."
         ) from error
     finally:
         unfinished.unlink(missing_ok=True)

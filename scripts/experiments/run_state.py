@@ -58,7 +58,11 @@ def run_config(run: Run) -> CfgNode:
         FileNotFoundError, ValueError: if the config file is missing or a key is wrong.
     """
     _add_keys_of(run)
-    return build_config(training_parser().parse_args(training_arguments(run)))
+    try:
+        return build_config(training_parser().parse_args(training_arguments(run)))
+    except (ValueError, FileNotFoundError) as error:
+        # The plan is what is to be corrected.
+        raise type(error)(f"The run {run.id} of the plan: {error}") from error
 
 
 def read_results(run: Run) -> dict[str, Any] | None:

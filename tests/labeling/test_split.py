@@ -76,6 +76,7 @@ def test_a_subset_has_its_images_and_their_boxes():
         "percent": 4.0,
         "seed": 0,
         "counts": {"images": 4, "boxes": 2},
+        "contributor": "somebody",
     }
 
 

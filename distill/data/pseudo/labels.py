@@ -26,6 +26,8 @@ class PseudoLabels:
         scores: (B,) float64 in [0, 1].
         classes: (B,) int64 classes.
         teacher: (B,) int64 number of the teacher that found it; given None, the first.
+        entry: (B,) int64 place of the annotation that it was read from among those of its
+            `PseudoFile`; given None, -1 for none.
     """
 
     image: np.ndarray
@@ -33,10 +35,13 @@ class PseudoLabels:
     scores: np.ndarray
     classes: np.ndarray
     teacher: np.ndarray | None = None
+    entry: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         if self.teacher is None:
             object.__setattr__(self, "teacher", np.zeros(len(self.image), np.int64))
+        if self.entry is None:
+            object.__setattr__(self, "entry", np.full(len(self.image), -1, np.int64))
 
     def __len__(self) -> int:
         return len(self.image)

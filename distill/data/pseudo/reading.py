@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -14,19 +15,14 @@ from distill.data.pseudo.labels import HUMAN, PseudoLabels
 __all__ = ["parse"]
 
 
-def parse(
-    file: CocoFile,
-) -> tuple[
-    dict[str, Any], list[dict], tuple[str, ...], tuple[str, ...], PseudoLabels, PseudoLabels
-]:
-    """The boxes of a COCO file as arrays.
+def parse(file: CocoFile) -> dict[str, Any]:
+    """The boxes of a COCO file as arrays, and all else that it holds as it is.
 
     Args:
         file: the file.
 
     Returns:
-        Header, images, names of the classes, names of the teachers, boxes, and crowds: what
-        `PseudoFile` is made of.
+        What a `PseudoFile` is made of, by name.
 
     Raises:
         ValueError: what is wrong with it, in half a sentence.
@@ -35,23 +31,30 @@ def parse(
         raise ValueError(
             "'annotations' is missing, and so it is no COCO file of boxes: add the list"
         )
-    images = [{key: x[key] for key in ("id", "file_name", "width", "height")} for x in file.images]
-    crowded = [x for x in file.annotations if x["iscrowd"]]
-    found = [x for x in file.annotations if not x["iscrowd"]]
-    teachers = tuple(sorted({_teacher(x) for x in found}))
-    place = {name: i for i, name in enumerate(teachers)}
-    labels, crowds = (_labels(x, file, place) for x in (found, crowded))
     info = {"image_root": "", "dataset": None, **file.info}
     for key in ("image_root", "dataset"):
         if not isinstance(info[key], str | None):
             raise ValueError(f"{key!r} in its info is {info[key]!r}: write text")
     info["image_root"] = info["image_root"] or ""
-    return info, images, file.class_names, teachers, labels, crowds
+    teachers = tuple(sorted({_teacher(x) for x in file.annotations if not x["iscrowd"]}))
+    labels, crowds = (_labels(file, crowd, teachers) for crowd in (0, 1))
+    return {
+        "info": info,
+        "images": file.images,
+        "class_names": file.class_names,
+        "teachers": teachers,
+        "labels": labels,
+        "crowds": crowds,
+        "categories": file.categories,
+        "annotations": file.annotations,
+        "rest": file.rest,
+    }
 
 
-def _labels(found: list[Entry], file: CocoFile, teacher: dict[str, int]) -> PseudoLabels:
-    """Annotations as arrays, sorted by image."""
+def _labels(file: CocoFile, crowd: int, teachers: Sequence[str]) -> PseudoLabels:
+    """The annotations that are crowds or not, as arrays, sorted by image."""
     image, category = file.image_places(), file.class_places()
+    teacher = {name: i for i, name in enumerate(teachers)}
     rows = [
         (
             image[x["image_id"]],
@@ -59,14 +62,16 @@ def _labels(found: list[Entry], file: CocoFile, teacher: dict[str, int]) -> Pseu
             _score(x),
             category[x["category_id"]],
             teacher.get(_teacher(x), 0),
+            place,
         )
-        for x in found
+        for place, x in enumerate(file.annotations)
+        if x["iscrowd"] == crowd
     ]
-    table = np.array(rows, dtype=np.float64).reshape(-1, 8)
+    table = np.array(rows, dtype=np.float64).reshape(-1, 9)
     table = table[np.argsort(table[:, 0], kind="stable")]
     table[:, 3:5] += table[:, 1:3]
-    numbers, classes, by = (table[:, column].astype(np.int64) for column in (0, 6, 7))
-    return PseudoLabels(numbers, table[:, 1:5], table[:, 5], classes, by)
+    numbers, classes, by, place = (table[:, column].astype(np.int64) for column in (0, 6, 7, 8))
+    return PseudoLabels(numbers, table[:, 1:5], table[:, 5], classes, by, place)
 
 
 def _teacher(annotation: Entry) -> str:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import functools
 import json
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import IO, Any
 
@@ -34,7 +35,12 @@ def file_header(
 
 
 def annotations(
-    image_ids: Iterable[Any], rows: np.ndarray, teachers: Iterable[str]
+    image_ids: Iterable[Any],
+    rows: np.ndarray,
+    teachers: Iterable[str],
+    *,
+    category_ids: Sequence[int | str] | None = None,
+    crowd: int = 0,
 ) -> Iterator[dict[str, Any]]:
     """Boxes as :func:`write_pseudo_file` takes them.
 
@@ -43,6 +49,8 @@ def annotations(
         rows: (B, 6) corners x0, y0, x1, y1 in pixels of the image on disk, score in [0, 1], and
             class, a place in the class names.
         teachers: name of what found each box.
+        category_ids: that of each class; None counts them from 1.
+        crowd: 1 for areas of many objects.
     """
     sizes = rows[:, 2:4] - rows[:, :2]
     boxes = np.concatenate([rows[:, :2], sizes], axis=1).round(PIXEL_DIGITS)
@@ -53,10 +61,10 @@ def annotations(
     for box, area, score, category, image_id, teacher in found:
         yield {
             "image_id": image_id,
-            "category_id": category,
+            "category_id": category if category_ids is None else category_ids[category - 1],
             "bbox": box,
             "area": area,
-            "iscrowd": 0,
+            "iscrowd": crowd,
             "score": score,
             "teacher": teacher,
         }
@@ -66,33 +74,47 @@ def write_pseudo_file(
     path: str | Path,
     info: dict[str, Any],
     images: Iterable[dict[str, Any]],
-    class_names: Sequence[str],
+    classes: Sequence[str | dict[str, Any]],
     annotations: Iterable[dict[str, Any]],
+    *,
+    kept: Iterable[dict[str, Any]] = (),
+    first_id: int = 1,
+    rest: Mapping[str, Any] | None = None,
 ) -> None:
     """Writes a file of pseudo labels piece by piece, whole or not at all.
 
-    Equal arguments make equal bytes. Ids of boxes count from 1.
+    Equal arguments make equal bytes.
 
     Args:
         path: the file; its folder is made.
         info: the header; plain values.
-        images: id, file_name, width and height of each; may be a generator.
-        class_names: names of the classes.
+        images: id, file_name, width and height of each, and what else is known; may be a generator.
+        classes: names of the classes, or their categories.
         annotations: as they come from :func:`annotations`; may be a generator.
+        kept: annotations that are written as they are, before those.
+        first_id: the first id of those.
+        rest: the file's other keys.
 
     Raises:
+        ValueError: one sentence, if something is no finite number.
         OSError: if it can't be written.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    categories = [{"id": i, "name": name} for i, name in enumerate(class_names, start=1)]
-    boxes = (_box_text(i, x) for i, x in enumerate(annotations, start=1))
+    categories = [
+        {"id": i, "name": x} if isinstance(x, str) else x for i, x in enumerate(classes, start=1)
+    ]
+    boxes = (_box_text(i, x) for i, x in enumerate(annotations, start=first_id))
+    texts = {"images": map(_dump, images), "annotations": chain(map(_dump, kept), boxes)}
 
     def write(stream: IO[bytes]) -> None:
-        stream.write(b'{"info": ' + _dump(info) + b',\n"categories": ' + _dump(categories))
-        for key, texts in (("images", map(_dump, images)), ("annotations", boxes)):
+        stream.write(b'{"info": ' + _dump(info))
+        for key, value in (rest or {}).items():
+            stream.write(b",\n" + _dump(key) + b": " + _dump(value))
+        stream.write(b',\n"categories": ' + _dump(categories))
+        for key, items in texts.items():
             stream.write(f',\n"{key}": ['.encode())
-            for number, text in enumerate(texts):
+            for number, text in enumerate(items):
                 stream.write((b",\n" if number else b"\n") + text)
             stream.write(b"]")
         stream.write(b"}\n")
@@ -101,12 +123,19 @@ def write_pseudo_file(
 
 
 def _dump(value: Any) -> bytes:
-    return json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
+    try:
+        return json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
+    except UnicodeEncodeError:  # half a character, which only an escape can stand for
+        return json.dumps(value, allow_nan=False).encode()
+    except ValueError as error:
+        raise ValueError(
+            f"{str(value):.80} has a number that is not finite: correct it where it comes from."
+        ) from error
 
 
 @functools.lru_cache(maxsize=16, typed=True)
 def _quoted(value: int | str) -> str:
-    return json.dumps(value, ensure_ascii=False)
+    return _dump(value).decode()
 
 
 def _box_text(number: int, box: dict[str, Any]) -> bytes:
@@ -119,7 +148,7 @@ def _box_text(number: int, box: dict[str, Any]) -> bytes:
         )
     return (
         f'{{"id": {number}, "image_id": {_quoted(box["image_id"])}, '
-        f'"category_id": {box["category_id"]}, "bbox": [{x}, {y}, {width}, {height}], '
+        f'"category_id": {_quoted(box["category_id"])}, "bbox": [{x}, {y}, {width}, {height}], '
         f'"area": {area}, "iscrowd": {box["iscrowd"]}, "score": {score}, '
         f'"teacher": {_quoted(box["teacher"])}}}'
     ).encode()

@@ -22,6 +22,7 @@ from distill.labeling.commands.options import (
     check_shares,
 )
 from distill.labeling.complete import Completed, complete
+from distill.labeling.left_out import has_any, left_out
 from distill.labeling.pool import TeacherInput
 from distill.labeling.sources import load_labels
 
@@ -70,8 +71,9 @@ def run(args: argparse.Namespace) -> None:
         load_labels(args.pseudo, option="--pseudo"),
         Thresholds.load(args.thresholds) if args.thresholds else Thresholds(args.score_threshold),
     )
+    labels = load_labels(args.labels)
     completed = complete(
-        load_labels(args.labels),
+        labels,
         pseudo,
         name=args.labels,
         iou=args.iou,
@@ -81,6 +83,13 @@ def run(args: argparse.Namespace) -> None:
     )
     completed.file.save(args.output)
     print(_summary(completed))
+    if dropped := left_out(pseudo.file):
+        print(f"Of the pseudo labels: {dropped}")
+    if masks := [x for x in ("segmentation", "keypoints") if has_any(labels, x)]:
+        print(
+            f"Labels keep their {' and '.join(masks)}, and pseudo labels have none: train boxes "
+            "alone on the file."
+        )
     print(f"Written to {args.output}.")
 
 

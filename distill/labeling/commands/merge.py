@@ -25,6 +25,7 @@ from distill.labeling.commands.options import (
     check_output,
     check_shares,
 )
+from distill.labeling.left_out import left_out
 from distill.labeling.merge import METHODS, Merged, MergeSettings, merge
 from distill.labeling.pool import TeacherInput
 from distill.labeling.sources import files_of, load_labels
@@ -81,9 +82,12 @@ def run(args: argparse.Namespace) -> None:
     settings = MergeSettings(
         args.method, args.iou, args.score_threshold, args.conflict_iou, args.keep_conflicts
     )
-    merged = merge(_inputs(args), settings, aliases=aliases, classes=args.classes)
+    inputs = _inputs(args)
+    merged = merge(inputs, settings, aliases=aliases, classes=args.classes)
     merged.file.save(args.output)
     print(_summary(merged))
+    if dropped := left_out(*(x.file for x in inputs)):
+        print(dropped)
     print(f"Written to {args.output}.")
 
 
