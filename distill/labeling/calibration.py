@@ -85,8 +85,8 @@ def calibrate(
     It lies in the middle between two scores; of equally good ones it is the highest. A class of
     few right boxes takes the threshold that is best for all classes together. A class that this
     leaves with too few boxes in the whole file has its threshold lowered until it has enough, or
-    the floor is reached. Classes are matched by name, images by id; only images in both files are
-    compared.
+    the floor is reached. Classes are matched by name, images by their files; only images in both
+    files are compared.
 
     Args:
         pseudo: boxes down to low scores.

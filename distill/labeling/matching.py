@@ -55,11 +55,11 @@ def compare(pseudo: PseudoFile, truth: PseudoFile, *, iou: float = 0.5) -> Compa
 
     Args:
         pseudo: the boxes.
-        truth: the labels, matched by the ids of the images and the names of the classes.
+        truth: the labels, matched by the files of the images and the names of the classes.
         iou: lowest IoU of a match.
 
     Raises:
-        ValueError: if an id stands for files of two names.
+        ValueError: if it is not clear which images are the same.
     """
     numbers = match_images(truth, pseudo)
     places = class_places(truth.class_names, pseudo.class_names)

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
-from typing import Any
-
 import numpy as np
 
 from distill.data.pseudo.file import PseudoFile
+from distill.labeling.same_files import (
+    ListedImage,
+    listed,
+    pair_by_content,
+    pair_by_name,
+    same_content,
+)
 
 __all__ = ["align_images", "match_images"]
 
 
 def match_images(first: PseudoFile, second: PseudoFile) -> np.ndarray:
-    """Finds the images of one file in another by their ids.
+    """Finds the images of one file in another: those that are the same file.
+
+    Names tell, and folders and ids among several of one name; so images of a folder, which are
+    numbered, and of a dataset, which has ids of its own, are found in each other. Where the two
+    number their images differently, what has no partner by its name is compared by content.
 
     Args:
         first: N images.
@@ -24,19 +31,32 @@ def match_images(first: PseudoFile, second: PseudoFile) -> np.ndarray:
         (N,) int64 number of each image in the second file; -1 for those that it lacks.
 
     Raises:
-        ValueError: if an id stands for files of two names.
+        ValueError: one sentence, if an id stands for files of two names, or several images fit.
     """
-    numbers = {image["id"]: number for number, image in enumerate(second.images)}
-    found = np.array([numbers.get(image["id"], -1) for image in first.images], dtype=np.int64)
-    for image, number in zip(first.images, found.tolist(), strict=True):
-        own, other = image["file_name"], second.images[number]["file_name"] if number >= 0 else ""
-        # The folders may differ, since so may the roots.
-        if other and Path(own).name != Path(other).name:
+    own, others = listed(first), listed(second)
+    pairs = pair_by_name(own, others)
+    left = [i for i in range(len(own)) if i not in pairs]
+    taken = set(pairs.values())
+    free = [j for j in range(len(others)) if j not in taken]
+    one_numbering = all(own[i].id == others[j].id for i, j in pairs.items())
+    if left and free and not (pairs and one_numbering):
+        by_content = pair_by_content(own, others, left, free)
+        pairs |= by_content
+        one_numbering = one_numbering and not by_content
+    if one_numbering:
+        _refuse_renamed([own[i] for i in left], [others[j] for j in free])
+    return np.array([pairs.get(i, -1) for i in range(len(own))], dtype=np.int64)
+
+
+def _refuse_renamed(own: list[ListedImage], others: list[ListedImage]) -> None:
+    """Refuses images of one numbering that have the same id and not the same name."""
+    by_id = {image.id: image for image in others}
+    for image in own:
+        if image.id in by_id:
             raise ValueError(
-                f"The image {image['id']!r} is {own} in one file of labels and {other} in the "
-                "other: give two files of the same dataset."
+                f"The image {image.id!r} is {image.name} in one file of labels and "
+                f"{by_id[image.id].name} in the other: give two files of the same dataset."
             )
-    return found
 
 
 def align_images(first: PseudoFile, second: PseudoFile, names: tuple[str, str]) -> np.ndarray:
@@ -51,7 +71,7 @@ def align_images(first: PseudoFile, second: PseudoFile, names: tuple[str, str]) 
         (N,) number of each image in the second file; -1 for those that it lacks.
 
     Raises:
-        ValueError: one sentence, if an id stands for another image there.
+        ValueError: one sentence, if an id stands for another image there, or several images fit.
     """
     pair = f"{names[0]} and {names[1]} are not of the same images"
     try:
@@ -61,29 +81,24 @@ def align_images(first: PseudoFile, second: PseudoFile, names: tuple[str, str]) 
     dataset = first.info["dataset"]
     # A registered dataset may lie elsewhere on another machine.
     moved = dataset is not None and dataset == second.info["dataset"]
-    for image, number in zip(first.images, found.tolist(), strict=True):
+    own, others = listed(first), listed(second)
+    for image, number in zip(own, found.tolist(), strict=True):
         if number < 0:
             continue
-        other = second.images[number]
-        if _size(image) != _size(other):
+        other = others[number]
+        if image.size != other.size:
             raise ValueError(
-                f"{pair}: image {image['id']!r} has {_size(image)} pixels in one and "
-                f"{_size(other)} in the other; make both from the same images."
+                f"{pair}: image {image.id!r} has {_text(image)} pixels in one and "
+                f"{_text(other)} in the other; make both from the same images."
             )
-        own_path, other_path = _path(first, image), _path(second, other)
-        if own_path and other_path and own_path != other_path and not moved:
+        known = image.path and other.path and image.path != other.path
+        if known and not moved and not same_content(image, other):
             raise ValueError(
-                f"{pair}: image {image['id']!r} is {own_path} in one and {other_path} in the "
+                f"{pair}: image {image.id!r} is {image.path} in one and {other.path} in the "
                 "other; if these are copies, make image_root the same in both headers."
             )
     return found
 
 
-def _size(image: dict[str, Any]) -> str:
-    return f"{image['width']}x{image['height']}"
-
-
-def _path(file: PseudoFile, image: dict[str, Any]) -> str:
-    """Path of an image, "" where the folder is not known."""
-    root = file.info["image_root"]
-    return os.path.normpath(os.path.join(root, image["file_name"])) if root else ""
+def _text(image: ListedImage) -> str:
+    return f"{image.size[0]}x{image.size[1]}"

@@ -183,7 +183,10 @@ def test_what_cannot_be_calibrated_is_named_in_one_sentence(arguments, message):
 
 
 def test_labels_of_other_images_are_refused():
-    other = [{**image, "id": image["id"] + 100} for image in _TRUTH.images]
+    other = [
+        {**image, "id": image["id"] + 100, "file_name": f"other_{image['file_name']}"}
+        for image in _TRUTH.images
+    ]
     truth = PseudoFile(_TRUTH.info, other, _CLASSES, ("labels",), _TRUTH.labels)
     with pytest.raises(ValueError, match="No image is in both files"):
         _calibrate(truth=truth)

@@ -56,7 +56,7 @@ def run(args: argparse.Namespace) -> None:
     check_calibration(args.beta, args.iou, args.floor, args.min_boxes, args.min_kept)
     for written in (path, path.with_suffix(".png")):
         check_output(written, [args.pseudo, args.labels])
-    pseudo, truth = PseudoFile.load(args.pseudo), load_labels(args.labels)
+    pseudo, truth = load_labels(args.pseudo, option="--pseudo"), load_labels(args.labels)
     calibration = calibrate(
         pseudo,
         truth,
@@ -108,8 +108,8 @@ def _summary(calibration: Calibration, pseudo: PseudoFile, truth: PseudoFile) ->
     datasets = {pseudo.info["dataset"], truth.info["dataset"]} - {None}
     if len(datasets) > 1:
         lines.append(
-            f"They are of different datasets, {' and '.join(sorted(datasets))}: images of the same "
-            "id must be the same."
+            f"They are of different datasets, {' and '.join(sorted(datasets))}: images are the "
+            "same whose files have the same name or content."
         )
     if calibration.unlabeled:
         lines.append(
