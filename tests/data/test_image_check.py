@@ -12,6 +12,7 @@ from detectron2.data.datasets import register_coco_instances, register_pascal_vo
 from helpers import tiny, tiny_labeling
 
 from distill.checks import check_config
+from distill.data import check_datasets
 from distill.data.image_check import check_images
 
 KEYS = ("TRAIN", "TEST", "UNLABELED", "PSEUDO")
@@ -46,6 +47,13 @@ def config(key: str, name: str, **changes: object):
     return tiny.rcnn_cfg(**{**datasets, f"DATASETS__{key}": (name,), **changes})
 
 
+def look(cfg) -> None:
+    """Looks at the images of a config's files, whatever else is wrong with it."""
+    for key in KEYS:
+        check_datasets(cfg.DATASETS[key])
+    check_images(cfg)
+
+
 @pytest.fixture
 def forget() -> Iterator[None]:
     yield
@@ -59,11 +67,11 @@ def test_missing_images_are_counted_before_training(
 ) -> None:
     name = coco(tmp_path, images)
     cfg = config(key, name)
-    check_config(cfg)
+    look(cfg)
     for path in images[1:3]:
         path.unlink()
     with pytest.raises(FileNotFoundError) as caught:
-        check_config(cfg)
+        look(cfg)
     assert str(caught.value) == (
         f"2 of 4 images of DATASETS.{key} {tmp_path / 'coco.json'} are missing, {images[1]} among "
         f"them: put them there, write {tmp_path / 'coco.json'}@FOLDER, or set "
@@ -79,7 +87,7 @@ def test_each_kind_of_damage_is_in_the_sentence(
     images[0].write_text("no image")
     images[1].write_bytes(images[3].read_bytes())
     with pytest.raises(ValueError) as caught:
-        check_config(config(key, name))
+        look(config(key, name))
     assert str(caught.value) == (
         f"1 of 4 images of DATASETS.{key} {tmp_path / 'coco.json'} are damaged, {images[0]} (it is "
         "no image, or of a format that Pillow does not read) among them, and 1 are of another "
@@ -141,18 +149,20 @@ def test_an_image_that_no_training_draws_may_be_missing(images: list[Path], forg
 def test_a_config_says_how_closely_to_look(tmp_path: Path, images: list[Path]) -> None:
     name = coco(tmp_path, images)
     images[2].write_bytes(images[2].read_bytes()[:3000])
-    check_config(config("TRAIN", name))
+    look(config("TRAIN", name))
     cfg = config("TRAIN", name, DATALOADER__CHECK_IMAGES="decode")
     with pytest.raises(ValueError, match=r"1 of 4 images .* are damaged, .*2.png \(.*truncated"):
-        check_config(cfg)
+        look(cfg)
     images[1].unlink()
-    check_config(config("TRAIN", name, DATALOADER__CHECK_IMAGES="none"))
-    check_config(config("TRAIN", name, DATALOADER__SKIP_UNREADABLE=True))
+    look(config("TRAIN", name, DATALOADER__CHECK_IMAGES="none"))
+    look(config("TRAIN", name, DATALOADER__SKIP_UNREADABLE=True))
     with pytest.raises(ValueError, match="DATALOADER.CHECK_IMAGES"):
-        check_config(config("TRAIN", name, DATALOADER__CHECK_IMAGES="never"))
+        look(config("TRAIN", name, DATALOADER__CHECK_IMAGES="never"))
 
 
 def test_an_evaluation_does_not_ask_for_training_images(tmp_path: Path, images: list[Path]) -> None:
     name = coco(tmp_path, images)
     images[1].unlink()
+    with pytest.raises(FileNotFoundError, match="1 of 4 images of DATASETS.TRAIN"):
+        check_config(config("TRAIN", name))
     check_config(config("TRAIN", name), training=False)
