@@ -44,7 +44,7 @@ class Aliases:
             raise FileNotFoundError(f"The alias table {path} does not exist: correct its path.")
         try:
             content = yaml.load(path.read_bytes(), Loader=_TextLoader)
-        except yaml.YAMLError as error:
+        except (yaml.YAMLError, RecursionError) as error:
             reason = " ".join(str(error).split())
             raise ValueError(f"{path} is no YAML file ({reason}): correct it there.") from error
         return cls(str(path), _parents(content, path))

@@ -22,8 +22,8 @@ __all__ = [
     "with_header",
 ]
 
-# Of a header, what a dataset says of itself.
-_THEIRS = ("description",)
+# Of a header of ours, what is of all boxes of its file.
+_COUNTED = ("boxes_above_0.5", "skipped", "merge", "complete")
 _JOINT = "+"
 _MAX_TEACHERS = 62
 
@@ -113,9 +113,10 @@ def with_header(file: PseudoFile, header: dict[str, Any]) -> dict[str, Any]:
             description of a file that is not of this library.
         header: ours.
     """
-    kept = {k: v for k, v in file.info.items() if k not in header or k in _THEIRS}
-    if "format" in file.info and "library" in file.info:
-        kept = {k: v for k, v in kept.items() if k not in header}
+    own = "format" in file.info and "library" in file.info
+    kept = {k: v for k, v in file.info.items() if k not in header and not (own and k in _COUNTED)}
+    if not own and file.info.get("description"):
+        kept["description"] = file.info["description"]
     return {**header, **kept}
 
 

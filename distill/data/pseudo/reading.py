@@ -10,6 +10,7 @@ import numpy as np
 from distill.data.coco_json import CocoFile
 from distill.data.coco_json.file import Entry
 from distill.data.coco_json.values import as_number
+from distill.data.pseudo.header import checked_header
 from distill.data.pseudo.labels import HUMAN, PseudoLabels
 
 __all__ = ["parse"]
@@ -31,11 +32,7 @@ def parse(file: CocoFile) -> dict[str, Any]:
         raise ValueError(
             "'annotations' is missing, and so it is no COCO file of boxes: add the list"
         )
-    info = {"image_root": "", "dataset": None, **file.info}
-    for key in ("image_root", "dataset"):
-        if not isinstance(info[key], str | None):
-            raise ValueError(f"{key!r} in its info is {info[key]!r}: write text")
-    info["image_root"] = info["image_root"] or ""
+    info = checked_header(file.info)
     teachers = tuple(sorted({_teacher(x) for x in file.annotations if not x["iscrowd"]}))
     labels, crowds = (_labels(file, crowd, teachers) for crowd in (0, 1))
     return {

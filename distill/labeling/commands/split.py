@@ -1,7 +1,7 @@
 """Draw shares of a dataset's images, fixed by a seed, and write them with their labels.
 
-An image is drawn whether it has labels or not, and keeps all of its boxes but crowds, which
-Detectron2 does not train on. A share is rounded to whole images, at least one. For one seed the
+An image is drawn whether it has labels or not, and keeps all that is known of it: boxes, crowds,
+masks, keypoints, ids. A share is rounded to whole images, at least one. For one seed the
 smaller shares are inside the larger ones, and the same command writes the same bytes.
 """
 
