@@ -25,7 +25,9 @@ from torch import nn
 
 from distill.config import student_config
 from distill.deploy import count_costs, format_costs
+from distill.deploy.analysis import Costs
 from distill.engine import build_config, exit_with
+from distill.utils.files import first_line
 
 
 def parser() -> argparse.ArgumentParser:
@@ -46,9 +48,11 @@ def main(args: argparse.Namespace) -> None:
     """Counts one detector and prints the result."""
     try:
         size = parse_size(args.input_size)
+        if args.num_proposals < 1:
+            raise ValueError(f"--num-proposals is {args.num_proposals}: it must be at least 1.")
         detector = build_detector(student_config(build_config(args)))
-        costs = count_costs(detector, size, args.num_proposals)
-    except (ValueError, FileNotFoundError) as error:
+        costs = count(detector, size, args.num_proposals)
+    except (ValueError, OSError) as error:
         exit_with(error)
     if not args.json:
         print(format_costs(costs))
@@ -56,6 +60,19 @@ def main(args: argparse.Namespace) -> None:
     print(json.dumps(costs.as_dict(), indent=2))
     if costs.uncounted:
         print(f"not counted: {', '.join(costs.uncounted)}", file=sys.stderr)
+
+
+def count(detector: nn.Module, size: tuple[int, int], num_proposals: int) -> Costs:
+    """Counts the detector on an image of a size.
+
+    Raises:
+        ValueError: one sentence, if it can't take images of it.
+    """
+    try:
+        return count_costs(detector, size, num_proposals)
+    except RuntimeError as error:  # of torch's operators
+        text = f"--input-size {size[0]}x{size[1]} can't be run by the detector"
+        raise ValueError(f"{text} ({first_line(error)}): give another size.") from error
 
 
 def parse_size(text: str) -> tuple[int, int]:

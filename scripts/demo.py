@@ -16,6 +16,8 @@ from pathlib import Path
 from experiments import Plan, RunFailed, format_tables, load_plan, run_plan
 from experiments.demo import write_report
 
+from distill.utils.outputs import check_output_folder
+
 ROOT = Path(__file__).resolve().parents[1]
 # Enough to go through every step once.
 FAST = {
@@ -28,18 +30,19 @@ FAST = {
 }
 
 
-def main() -> None:
+def main(arguments: list[str] | None = None) -> None:
     """Trains what is missing, then writes results.json and index.html."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--output", default="output/demo", help="folder of runs and page")
     parser.add_argument("--fast", action="store_true", help="a few iterations, to try the demo")
-    args = parser.parse_args()
+    args = parser.parse_args(arguments)
     output = Path(args.output).resolve()
     # The configs name each other relative to the repository.
     os.chdir(ROOT)
     if output.is_relative_to(ROOT):
         output = output.relative_to(ROOT)
     try:
+        check_output_folder(output, "--output")
         plan = load_plan("projects/TADF/plans/demo.yaml", output)
         plan = shorten(plan) if args.fast else plan
         # The teacher first and alone, with all cores; then the students share them.

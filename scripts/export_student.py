@@ -16,7 +16,9 @@ import argparse
 from pathlib import Path
 
 from distill.deploy import build_student, export_packed, export_plain
+from distill.deploy.packed_file import SUFFIX
 from distill.engine import build_config, exit_with
+from distill.utils.outputs import check_output_file
 
 
 def parser() -> argparse.ArgumentParser:
@@ -39,6 +41,7 @@ def parser() -> argparse.ArgumentParser:
 def main(args: argparse.Namespace) -> None:
     """Writes the file and says what it holds."""
     try:
+        check_output(args)
         cfg = build_config(args)
         model = build_student(cfg, args.weights)
         args.output.parent.mkdir(parents=True, exist_ok=True)
@@ -49,6 +52,21 @@ def main(args: argparse.Namespace) -> None:
     except (ValueError, OSError) as error:
         exit_with(error)
     print(f"Wrote {args.output}")
+
+
+def check_output(args: argparse.Namespace) -> None:
+    """Refuses a file that can't be written or found again, before anything is built.
+
+    Raises:
+        ValueError: one sentence that names --output.
+    """
+    packed = args.format == "packed"
+    if packed != (args.output.suffix == SUFFIX):
+        wanted = f"end in {SUFFIX}" if packed else "end in .pth"
+        raise ValueError(
+            f"--output {args.output} would not be found to be {args.format}: let its name {wanted}."
+        )
+    check_output_file(args.output, "--output", [args.weights, args.config_file])
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ functions that define the keys. Keys that follow one another without a comment s
 
 from __future__ import annotations
 
+import argparse
 import ast
 import inspect
 import sys
@@ -57,8 +58,12 @@ class Group:
     source: str
 
 
-def main() -> None:
+def main(arguments: list[str] | None = None) -> None:
     """Prints the page."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.parse_args(arguments)
     sys.stdout.write(page())
 
 

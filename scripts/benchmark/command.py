@@ -26,6 +26,8 @@ from benchmark.measure import CLOCKS
 from benchmark.pairs import PAIRS
 from benchmark.report import format_result, measure_pair
 from distill.engine import exit_with
+from distill.utils.files import first_line
+from distill.utils.outputs import check_output_file
 
 __all__ = ["image_size", "main", "parser"]
 
@@ -91,14 +93,39 @@ def measure(name: str, args: argparse.Namespace) -> tuple[dict[str, Any], str]:
     return result, format_result(result)
 
 
+def check(args: argparse.Namespace) -> None:
+    """Refuses what can't be measured or written, before the first pair is.
+
+    Raises:
+        ValueError: one sentence that names the option.
+    """
+    for option in ("rounds", "threads", "batch_size"):
+        value = getattr(args, option)
+        if value is not None and value < 1:
+            flag = option.replace("_", "-")
+            raise ValueError(f"--{flag} is {value}: it must be at least 1.")
+    try:
+        torch.empty(0, device=args.device)
+    except (RuntimeError, AssertionError) as error:
+        raise ValueError(
+            f"--device {args.device} can't be used ({first_line(error)}): give cpu or cuda."
+        ) from error
+    if args.json:
+        check_output_file(args.json, "--json")
+
+
 def main(args: argparse.Namespace) -> None:
     """Measures the pairs one by one and prints each as it is done."""
+    try:
+        check(args)
+    except ValueError as error:
+        exit_with(error)
     torch.set_num_threads(args.threads)
     results = []
     for name in [*PAIRS, LABELING] if args.pair == "all" else [args.pair]:
         try:
             result, text = measure(name, args)
-        except (ValueError, FileNotFoundError) as error:
+        except (ValueError, OSError) as error:
             exit_with(error)
         results.append(result)
         print(text, end="\n\n", flush=True)
