@@ -14,6 +14,7 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.data.catalog import Metadata
 from detectron2.utils.file_io import PathManager
 
+from distill.data.catalog import read_classes, use_one_reader
 from distill.data.digits import SPLITS, prepare_split
 from distill.data.registration import is_json_dataset, register_json_dataset
 
@@ -23,7 +24,8 @@ __all__ = ["check_datasets"]
 def check_datasets(names: Sequence[str], *, key: str = "DATASETS.TRAIN") -> None:
     """Verifies that datasets are registered and that their files exist; makes the built-in ones.
 
-    COCO files, FILE.json or FILE.json@FOLDER, are registered under that name.
+    COCO files, FILE.json or FILE.json@FOLDER, are registered under that name. All COCO files are
+    read, registered ones too, so that what is wrong with them is said here.
 
     Args:
         names: names of datasets, or files.
@@ -39,6 +41,7 @@ def check_datasets(names: Sequence[str], *, key: str = "DATASETS.TRAIN") -> None
             continue
         if name not in DatasetCatalog.list():
             raise ValueError(_unknown_name(name, key))
+        use_one_reader(name)
         metadata = MetadataCatalog.get(name)
         if name in SPLITS:
             prepare_split(name, Path(metadata.json_file).parent.parent)
@@ -47,6 +50,7 @@ def check_datasets(names: Sequence[str], *, key: str = "DATASETS.TRAIN") -> None
                 raise FileNotFoundError(
                     f"{key} has {name}, but {path} is missing: {_where_to_put_it(metadata)}"
                 )
+        read_classes(name)
 
 
 def _unknown_name(name: str, key: str) -> str:

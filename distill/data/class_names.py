@@ -42,7 +42,9 @@ def note_class_names(names: Iterable[str]) -> None:
             MetadataCatalog.remove(name)
         elif metadata.get("thing_classes") is not None:
             continue
-        MetadataCatalog.get(name).thing_classes = list(read_coco(file).class_names)
+        MetadataCatalog.get(name).thing_classes = list(
+            read_coco(file, keep_unlisted=False).class_names
+        )
 
 
 def check_class_number(cfg: CfgNode, number: int | None, *, trains: bool = True) -> None:

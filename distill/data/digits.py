@@ -20,11 +20,11 @@ from typing import Any
 
 import numpy as np
 from detectron2.data import DatasetCatalog, MetadataCatalog
-from detectron2.data.datasets import load_coco_json
 from iopath.common.file_io import file_lock
 from PIL import Image
 from tqdm import tqdm
 
+from distill.data.coco_json.records import load_coco_records
 from distill.data.digits_render import (
     IMAGE_SIZE,
     LabeledBox,
@@ -229,7 +229,7 @@ def _load(name: str, root: Path) -> list[dict[str, Any]]:
             f"{len(missing)} images listed in {path} are missing, {min(missing)} among them: "
             f"delete the folder {folder}, and it will be made again."
         )
-    return load_coco_json(str(path), str(folder / "images"), name)
+    return load_coco_records(path, folder / "images", name)
 
 
 def register_digits(root: Path | None = None) -> None:

@@ -6,12 +6,14 @@ from collections.abc import Sequence
 
 import torch
 from detectron2.config import CfgNode
-from detectron2.data import DatasetCatalog, get_detection_dataset_dicts
+from detectron2.data import get_detection_dataset_dicts
 from detectron2.data.samplers import RepeatFactorTrainingSampler
 
+from distill.data.catalog import use_one_reader
+from distill.data.coco_json import forget_large_files
 from distill.data.mapper import Record
 from distill.data.pseudo.records import load_pseudo_records
-from distill.data.registration import is_json_dataset, register_json_dataset
+from distill.data.targets import fit_annotations
 from distill.data.usable_records import usable_records
 from distill.views.classes import dataset_class_names
 from distill.views.detector_keys import classes_key, expected_classes
@@ -38,6 +40,16 @@ def training_records(cfg: CfgNode) -> Sequence[Record]:
         raise ValueError(
             "DATASETS.TRAIN and DATASETS.PSEUDO are empty: name at least one training dataset."
         )
+    try:
+        return _records(cfg, names, files, factors)
+    finally:
+        # What a run evaluates on stays.
+        forget_large_files()
+
+
+def _records(
+    cfg: CfgNode, names: tuple[str, ...], files: tuple[str, ...], factors: tuple[float, ...]
+) -> Sequence[Record]:
     if factors:
         parts = [_labeled_records(cfg, (name,)) for name in names]
         parts += [load_pseudo_records(cfg, name) for name in files]
@@ -54,25 +66,29 @@ def training_records(cfg: CfgNode) -> Sequence[Record]:
 
 def _labeled_records(cfg: CfgNode, names: tuple[str, ...]) -> Sequence[Record]:
     for name in names:
-        if is_json_dataset(name) and name not in DatasetCatalog.list():
-            register_json_dataset(name)
-    keypoints = cfg.MODEL.ROI_KEYPOINT_HEAD.MIN_KEYPOINTS_PER_IMAGE
+        use_one_reader(name)
     try:
         records = get_detection_dataset_dicts(
             names,
-            filter_empty=cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS,
-            min_keypoints=keypoints if cfg.MODEL.KEYPOINT_ON else 0,
+            # What an image has is known once its annotations fit the config.
+            filter_empty=False,
             proposal_files=cfg.DATASETS.PROPOSAL_FILES_TRAIN if cfg.MODEL.LOAD_PROPOSALS else None,
         )
-    except (AssertionError, IndexError) as error:
-        # IndexError: Detectron2 looks at the first record of a list that filtering left empty.
-        raise ValueError(
-            f"DATASETS.TRAIN {names} holds no usable image ({error}): check its files, or set "
-            "DATALOADER.FILTER_EMPTY_ANNOTATIONS to False if images without boxes are meant."
-        ) from error
+    except AssertionError as error:
+        raise ValueError(_nothing_to_train_on(names, f" ({error})")) from error
+    records = fit_annotations(cfg, names, records)
+    if not len(records):
+        raise ValueError(_nothing_to_train_on(names))
     if not all(dataset_class_names(name) for name in names):
         _check_labels(cfg, names, records)
     return usable_records(cfg, records, "TRAIN", *names)
+
+
+def _nothing_to_train_on(names: Sequence[str], reason: str = "") -> str:
+    return (
+        f"DATASETS.TRAIN {names} holds no usable image{reason}: check its files, or set "
+        "DATALOADER.FILTER_EMPTY_ANNOTATIONS to False if images without boxes are meant."
+    )
 
 
 def evaluation_records(cfg: CfgNode, name: str) -> Sequence[Record]:
@@ -89,6 +105,7 @@ def evaluation_records(cfg: CfgNode, name: str) -> Sequence[Record]:
     proposals = None
     if cfg.MODEL.LOAD_PROPOSALS:
         proposals = [cfg.DATASETS.PROPOSAL_FILES_TEST[list(cfg.DATASETS.TEST).index(name)]]
+    use_one_reader(name)
     records = get_detection_dataset_dicts([name], filter_empty=False, proposal_files=proposals)
     return usable_records(cfg, records, "TEST", name)
 

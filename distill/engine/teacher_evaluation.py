@@ -61,6 +61,10 @@ def teacher_test_config(cfg: CfgNode, teacher_cfg: CfgNode) -> CfgNode:
     merged = teacher_cfg.clone()
     merged.defrost()
     merged.DATASETS.TEST = cfg.DATASETS.TEST
+    # The teacher's detections come in the student's classes, which these name.
+    merged.DATASETS.TRAIN = cfg.DATASETS.TRAIN
+    merged.DATASETS.PSEUDO = cfg.DATASETS.PSEUDO
+    merged.DISTILL.PSEUDO.CLASSES_OF = cfg.DISTILL.PSEUDO.CLASSES_OF
     merged.DATALOADER.NUM_WORKERS = cfg.DATALOADER.NUM_WORKERS
     merged.OUTPUT_DIR = os.path.join(cfg.OUTPUT_DIR, "teacher")
     return merged

@@ -57,7 +57,7 @@ def test_missing_coco_files_are_named_one_after_the_other(coco: str, tmp_path: P
     advice = "DETECTRON2_DATASETS to the folder .*coco/annotations/instances_train2017.json"
     with pytest.raises(FileNotFoundError, match=f"DATASETS.TRAIN has {coco}.*a.json.*{advice}"):
         check_datasets((coco,))
-    (tmp_path / "a.json").write_text("{}")
+    (tmp_path / "a.json").write_text('{"images": [], "annotations": [], "categories": []}')
     with pytest.raises(FileNotFoundError, match="images is missing"):
         check_datasets((coco,))
     (tmp_path / "images").mkdir()

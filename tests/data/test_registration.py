@@ -81,3 +81,37 @@ def test_a_folder_that_is_missing_is_told_with_the_way_out(tmp_path):
 def test_a_missing_file_is_told():
     with pytest.raises(FileNotFoundError, match="none.json does not exist"):
         check_datasets(("none.json",))
+
+
+@pytest.mark.parametrize("place", [".", "images"])
+def test_images_beside_a_file_need_no_folder(tmp_path, place):
+    path = _write(tmp_path)
+    with pytest.raises(FileNotFoundError, match=r"not in its folder, nor .* images .*: write"):
+        register_json_dataset(str(path))
+    image = tmp_path / place / "a.png"
+    image.parent.mkdir(exist_ok=True)
+    image.touch()
+    register_json_dataset(str(path))
+    (record,) = DatasetCatalog.get(str(path))
+    assert Path(record["file_name"]) == image
+
+
+@pytest.mark.parametrize("name", ["images/b%20c.png", "images\\\\b c.png", "b%20c.png"])
+def test_images_are_found_by_the_names_that_exporters_write(tmp_path, name):
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images" / "b c.png").touch()
+    path = _write(tmp_path)
+    path.write_text(path.read_text().replace("a.png", name))
+    for dataset in (str(path), f"{path}@{tmp_path / 'images'}"):
+        register_json_dataset(dataset)
+        (record,) = DatasetCatalog.get(dataset)
+        assert Path(record["file_name"]).resolve() == tmp_path / "images" / "b c.png"
+
+
+def test_a_file_without_annotations_is_refused_as_a_dataset(tmp_path):
+    path = _write(tmp_path, image_root=".")
+    content = json.loads(path.read_text())
+    del content["annotations"]
+    path.write_text(json.dumps(content))
+    with pytest.raises(ValueError, match=r"boxes.json: 'annotations' is missing"):
+        register_json_dataset(str(path))

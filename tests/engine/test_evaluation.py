@@ -127,7 +127,7 @@ def test_the_evaluator_follows_the_dataset(dataset, tmp_path):
     voc = build_evaluator(cfg, "voc_2007_test", str(tmp_path))
     assert isinstance(voc, PascalVOCDetectionEvaluator)
     cfg.MODEL.KEYPOINT_ON = True
-    assert type(build_evaluator(cfg, dataset, str(tmp_path))) is COCOEvaluator
+    assert not isinstance(build_evaluator(cfg, dataset, str(tmp_path)), FasterCOCOEvaluator)
     with pytest.raises(ValueError, match="lvis_v1_val is evaluated as 'lvis'"):
         build_evaluator(cfg, "lvis_v1_val", str(tmp_path))
 

@@ -17,6 +17,7 @@ class BoxCleaner:
 
     Attributes:
         counts: how many annotations needed what, by the sentence that says so.
+        left_out: how many are left out.
     """
 
     def __init__(self, images: Ids, categories: Ids, *, keep_unlisted: bool = True) -> None:
@@ -31,6 +32,7 @@ class BoxCleaner:
         self.categories = categories
         self.keep_unlisted = keep_unlisted
         self.counts: dict[str, int] = {}
+        self.left_out = 0
 
     def clean(self, annotations: list[Entry]) -> list[Entry]:
         """Annotations in one form; they are changed in place.
@@ -63,6 +65,7 @@ class BoxCleaner:
             found = ids.find(x[key])
             if found is None and key == "image_id" and not self.keep_unlisted:
                 self._count("boxes of images that are not listed are left out")
+                self.left_out += 1
                 return False
             if found is None:
                 where = f"the {key} {x[key]!r} of {_name(x, number)} is not listed"

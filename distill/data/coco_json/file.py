@@ -33,6 +33,8 @@ class CocoFile:
             a "name", all different. The class of a box is its category's place here.
         rest: the file's other keys.
         has_annotations: whether the file has a list of annotations at all, if an empty one.
+        left_out: number of boxes left out, as their images are not listed.
+        roots: categories that are no classes but parents of some, and have no boxes.
         notes: sentences on what was made plain.
     """
 
@@ -43,6 +45,8 @@ class CocoFile:
     categories: list[Entry]
     rest: dict[str, Any] = field(default_factory=dict)
     has_annotations: bool = True
+    left_out: int = 0
+    roots: tuple[Entry, ...] = ()
     notes: tuple[str, ...] = ()
 
     @property

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import os
 from collections import OrderedDict
+from collections.abc import Iterator
 from pathlib import Path
 
 from detectron2.utils.file_io import PathManager
 
 from distill.data.coco_json.boxes import BoxCleaner
 from distill.data.coco_json.entries import clean_categories, clean_images, entries, unused_roots
-from distill.data.coco_json.file import CocoFile, Entry
+from distill.data.coco_json.file import CocoFile
 from distill.data.coco_json.geometry import boxes_outside, refuse_shares
 from distill.data.coco_json.text import parse_json
 from distill.data.coco_json.values import Ids
@@ -42,15 +45,16 @@ def read_coco(path: str | Path, *, keep_unlisted: bool = True) -> CocoFile:
     """
     path = Path(PathManager.get_local_path(os.fspath(path)))
     state = path.stat() if path.is_file() else None
-    key = (path.absolute(), state and state.st_mtime_ns, state and state.st_size, keep_unlisted)
-    if key in _cache:
+    key = (path.absolute(), state and state.st_mtime_ns, state and state.st_size)
+    if key in _cache and not (keep_unlisted and _cache[key][1].left_out):
         _cache.move_to_end(key)
         return _cache[key][1]
-    content = parse_json(path)
-    try:
-        file = _clean(path, content, keep_unlisted)
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}.") from error
+    with _without_collector():
+        content = parse_json(path)
+        try:
+            file = _clean(path, content, keep_unlisted)
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}.") from error
     _cache[key] = (state.st_size, file)
     while len(_cache) > 1 and sum(size for size, _ in _cache.values()) > _CACHE_SIZE:
         _cache.popitem(last=False)
@@ -61,6 +65,18 @@ def forget_large_files() -> None:
     """Lets the memory of large files go, once all that a run needs was made of them."""
     for key in [key for key, (size, _) in _cache.items() if size > _LARGE]:
         del _cache[key]
+
+
+@contextlib.contextmanager
+def _without_collector() -> Iterator[None]:
+    """Keeps the garbage collector from going through millions of new objects again and again."""
+    collected = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collected:
+            gc.enable()
 
 
 def _clean(path: Path, content: dict, keep_unlisted: bool) -> CocoFile:
@@ -79,8 +95,10 @@ def _clean(path: Path, content: dict, keep_unlisted: bool) -> CocoFile:
     refuse_shares(annotations)
     notes = [f"{count} {text}" if count else text for text, count in cleaner.counts.items()]
     notes += boxes_outside(images, annotations)
-    categories, roots = _without_roots(categories, annotations)
-    notes += roots
+    roots = unused_roots(categories, {x["category_id"] for x in annotations})
+    if roots:
+        names = some_of([repr(category["name"]) for category in roots])
+        notes.append(f"{names}, without boxes and the parent of other categories, is no class")
     info = content.get("info")
     known = ("info", "images", "annotations", "categories")
     rest = {key: value for key, value in content.items() if key not in known}
@@ -89,19 +107,10 @@ def _clean(path: Path, content: dict, keep_unlisted: bool) -> CocoFile:
         info if isinstance(info, dict) else {},
         images,
         annotations,
-        categories,
+        [category for category in categories if category not in roots],
         rest,
         has_annotations,
+        cleaner.left_out,
+        tuple(roots),
         tuple(f"{note}." for note in notes),
     )
-
-
-def _without_roots(
-    categories: list[Entry], annotations: list[Entry]
-) -> tuple[list[Entry], list[str]]:
-    roots = unused_roots(categories, {x["category_id"] for x in annotations})
-    if not roots:
-        return categories, []
-    names = some_of([repr(category["name"]) for category in roots])
-    note = f"{names}, the parent of other categories without a box of its own, is no class"
-    return [category for category in categories if category not in roots], [note]

@@ -51,8 +51,10 @@ def _of_images(path: Path, content: Any) -> dict[str, Any]:
             "them, which lacks images and categories: make a file with the `images` and "
             "`categories` of the labels that they belong to, and the list as its `annotations`."
         )
-    if not isinstance(content, dict):
-        kind = {list: "a list", type(None): "null"}.get(type(content), f"{content!r:.40}")
+    if not isinstance(content, dict) or not any(key in content for key in _KEYS[:3]):
+        kind = {list: "a list", dict: "something else", type(None): "null"}.get(
+            type(content), f"{content!r:.40}"
+        )
         raise ValueError(
             f"{path} is no COCO file of boxes but {kind}: it must have `images`, `annotations` and "
             "`categories`."

@@ -11,6 +11,8 @@ import numpy as np
 from detectron2.config import CfgNode
 from detectron2.structures import BoxMode
 
+from distill.data.coco_json import CocoFile
+from distill.data.coco_json.folders import ImageFolder
 from distill.data.mapper import Record
 from distill.data.pseudo.config import check_pseudo_config
 from distill.data.pseudo.file import PseudoFile
@@ -44,7 +46,8 @@ def load_pseudo_records(cfg: CfgNode, name: str) -> list[Record]:
     """
     check_pseudo_config(cfg)
     node = cfg.DISTILL.PSEUDO
-    file = register_json_dataset(name)
+    register_json_dataset(name)
+    file = PseudoFile.load(json_path(name))
     records = image_records(name, file)
     kept_images = usable_numbers(cfg, records, "PSEUDO", name)
     if len(kept_images) < len(records):
@@ -135,7 +138,7 @@ def _annotations(labels: PseudoLabels) -> list[dict[str, Any]]:
     ]
 
 
-def image_records(name: str, file: PseudoFile) -> list[Record]:
+def image_records(name: str, file: PseudoFile | CocoFile) -> list[Record]:
     """The images of a file in Detectron2's format, without boxes.
 
     Args:
@@ -145,10 +148,10 @@ def image_records(name: str, file: PseudoFile) -> list[Record]:
     Raises:
         FileNotFoundError: one sentence, if there is no folder of the images.
     """
-    root = image_root(name, file)
+    folder = ImageFolder(image_root(name, file))
     return [
         {
-            "file_name": str(root / image["file_name"]),
+            "file_name": folder.find(image["file_name"]),
             "image_id": image["id"],
             "height": image["height"],
             "width": image["width"],

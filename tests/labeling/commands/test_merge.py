@@ -111,7 +111,7 @@ def test_wrong_options_are_refused(folder, options, reason):
     [
         (lambda text: text[: len(text) // 2], "B.json is no JSON, or cut short"),
         (lambda text: "", "B.json is no JSON"),
-        (lambda text: "{}", "B.json: 'images' is missing, and so it is no COCO"),
+        (lambda text: "{}", "B.json is no COCO file of boxes"),
         (lambda text: text.replace('"image_id": 3', '"image_id": 9'), "B.json: the image_id 9"),
         (lambda text: text.replace("0.06", "NaN"), "B.json: .*score nan"),
         (lambda text: text.replace("50.0, 0.0, 10.0", "50.0, 0.0, -1.0"), "sizes not negative"),
