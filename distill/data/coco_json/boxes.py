@@ -9,6 +9,7 @@ from distill.data.coco_json.values import Ids, as_id, as_number
 
 __all__ = ["BoxCleaner"]
 
+_NUMBERS = frozenset((int, float))
 _WORDS = {"true": 1, "false": 0, "": 0}
 
 
@@ -77,13 +78,14 @@ class BoxCleaner:
         box = x.get("bbox")
         try:
             left, top, width, height = box
-            # Whatever is infinite or no number makes the sum so.
-            plain = type(left) is type(top) is type(width) is type(height) is float
+            # Whole numbers stay such, which Detectron2 resizes by rounding down. Whatever is
+            # infinite or no number makes the sum so.
+            plain = _NUMBERS.issuperset(map(type, box))
             if not (plain and (left + top + width + height) * 0.0 == 0.0):
                 left, top, width, height = x["bbox"] = [as_number(value) for value in box]
             if width < 0 or height < 0:
                 raise ValueError
-        except (ValueError, TypeError):
+        except (ValueError, TypeError, OverflowError):
             _refuse_box(x, number)
         crowd = x.get("iscrowd")
         if type(crowd) is not int or crowd not in (0, 1):

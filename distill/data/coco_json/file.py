@@ -27,7 +27,7 @@ class CocoFile:
             whatever else the file says.
         annotations: the boxes in the file's order, each with an "id" (int or str, all different),
             the "image_id" of one of `images`, the "category_id" of one of `categories`, a "bbox" of
-            four finite floats x, y, width and height in pixels (sizes not negative), "area",
+            four finite numbers x, y, width and height in pixels (sizes not negative), "area",
             "iscrowd" 0 or 1, and whatever else the file says.
         categories: the classes in their order, ascending by id, each with an "id" (int or str) and
             a "name", all different. The class of a box is its category's place here.

@@ -19,7 +19,10 @@ def as_number(value: Any) -> float:
         ValueError: if it is none, or not finite.
     """
     if isinstance(value, int | float | str) and not isinstance(value, bool):
-        number = float(value)
+        try:
+            number = float(value)
+        except OverflowError:
+            number = math.inf
         if math.isfinite(number):
             return number
     raise ValueError(f"{value!r} is no finite number")

@@ -284,3 +284,11 @@ def test_memory_of_files_is_bounded(tmp_path, monkeypatch):
     paths = [write_coco(tmp_path / f"{number}.json", coco()) for number in range(2)]
     files = [read_coco(path) for path in paths]
     assert read_coco(paths[1]) is files[1] and read_coco(paths[0]) is not files[0]
+
+
+def test_whole_numbers_of_boxes_stay_such(tmp_path):
+    # Detectron2 rounds them down where it resizes; a run that goes on has to find the same.
+    file = _read(tmp_path, _first("annotations", bbox=[1, 2, 3, 4]))
+    assert all(type(x) is int for x in file.annotations[0]["bbox"])
+    with pytest.raises(ValueError, match="box 1 has the bbox"):
+        _read(tmp_path, _first("annotations", bbox=[1, 2, 3, 10**400]))
