@@ -34,6 +34,7 @@ __all__ = [
     "files_of",
     "listed_images",
     "load_labels",
+    "load_pseudo",
     "true_labels",
 ]
 
@@ -67,6 +68,20 @@ def load_labels(source: str, *, option: str = "--labels") -> PseudoFile:
         if any(image[key] is None for image in file.images):
             raise ValueError(f"{option} has {source}, whose records lack '{key}': add it.")
     return file
+
+
+def load_pseudo(path: str | Path) -> PseudoFile:
+    """Reads a file of pseudo labels, with the folder of its images relative to it.
+
+    Args:
+        path: the file, of any ending; with .json also FILE.json@FOLDER.
+
+    Raises:
+        FileNotFoundError, ValueError: as :func:`load_labels`.
+    """
+    if is_json_dataset(str(path)):
+        return load_labels(str(path), option="--pseudo")
+    return PseudoFile.load(path)
 
 
 def dataset_records(name: str, option: str) -> Sequence[Record]:

@@ -18,7 +18,7 @@ from distill.labeling.calibration import Calibration, calibrate, check_calibrati
 from distill.labeling.calibration_plot import plot_calibration
 from distill.labeling.commands.options import add_file, add_number, check_output
 from distill.labeling.score_curve import Quality
-from distill.labeling.sources import load_labels
+from distill.labeling.sources import load_labels, load_pseudo
 
 __all__ = ["add_arguments", "run"]
 
@@ -56,7 +56,7 @@ def run(args: argparse.Namespace) -> None:
     check_calibration(args.beta, args.iou, args.floor, args.min_boxes, args.min_kept)
     for written in (path, path.with_suffix(".png")):
         check_output(written, [args.pseudo, args.labels])
-    pseudo, truth = load_labels(args.pseudo, option="--pseudo"), load_labels(args.labels)
+    pseudo, truth = load_pseudo(args.pseudo), load_labels(args.labels)
     calibration = calibrate(
         pseudo,
         truth,

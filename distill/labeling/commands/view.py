@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from distill.data.pseudo.file import PseudoFile
+from distill.data.registration import is_json_dataset, json_path
 from distill.labeling.commands.options import add_number, check_least, check_output, check_shares
-from distill.labeling.sources import load_labels
+from distill.labeling.sources import load_labels, load_pseudo
 from distill.labeling.view import write_view
 
 __all__ = ["add_arguments", "run"]
@@ -48,13 +48,14 @@ def run(args: argparse.Namespace) -> None:
     check_least(args, 1, "num_images")
     check_least(args, 0, "seed")
     check_shares(args, "score_threshold")
-    page = _page(args.output, args.pseudo)
+    path = json_path(str(args.pseudo)) if is_json_dataset(str(args.pseudo)) else args.pseudo
+    page = _page(args.output, path)
     check_output(page, [args.pseudo, args.labels])
-    pseudo = PseudoFile.load(args.pseudo)
+    pseudo = load_pseudo(args.pseudo)
     view = write_view(
         pseudo,
         page,
-        title=args.pseudo.name,
+        title=path.name,
         labels=load_labels(args.labels) if args.labels else None,
         image_root=args.image_root,
         num_images=args.num_images,

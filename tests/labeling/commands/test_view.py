@@ -85,3 +85,13 @@ def test_bad_options_are_refused_by_name(folder, options, message):
 def test_a_folder_without_the_images_is_refused(folder):
     with pytest.raises(FileNotFoundError, match="--image-root"):
         _run(folder, "--image-root", str(folder))
+
+
+def test_the_images_of_a_file_are_relative_to_it(folder, monkeypatch, capsys):
+    content = json.loads((folder / "boxes.json").read_text())
+    content["info"]["image_root"] = "images"
+    (folder / "boxes.json").write_text(json.dumps(content))
+    (folder / "elsewhere").mkdir()
+    monkeypatch.chdir(folder / "elsewhere")
+    _run(folder)
+    assert "missing" not in capsys.readouterr().out
