@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 import torch
 from detectron2.data import DatasetMapper
+from detectron2.data import detection_utils as utils
 from detectron2.data import transforms as T
-from detectron2.data.detection_utils import transform_proposals
 from detectron2.structures import Boxes, BoxMode
 from torch import Tensor
 
-from distill.data.image_files import read_image, read_record
+from distill.data.image_files import read_record
 
 __all__ = ["PseudoMapper", "Record", "is_ignored", "visible_boxes"]
 
@@ -49,14 +49,15 @@ class PseudoMapper(DatasetMapper):
         record = copy.deepcopy(dataset_dict)
         inputs = T.AugInput(read_record(record, self.image_format))
         if "sem_seg_file_name" in record:
-            inputs.sem_seg = read_image(record.pop("sem_seg_file_name"), "L").squeeze(2)
+            # Numbers of classes: there is nothing to scale.
+            inputs.sem_seg = utils.read_image(record.pop("sem_seg_file_name"), "L").squeeze(2)
         transforms = self.augmentations(inputs)
         size = inputs.image.shape[:2]
         record["image"] = torch.from_numpy(np.ascontiguousarray(inputs.image.transpose(2, 0, 1)))
         if inputs.sem_seg is not None:
             record["sem_seg"] = torch.from_numpy(inputs.sem_seg.astype(np.int64))
         if self.proposal_topk is not None:
-            transform_proposals(record, size, transforms, proposal_topk=self.proposal_topk)
+            utils.transform_proposals(record, size, transforms, proposal_topk=self.proposal_topk)
         if not self.is_train:
             record.pop("annotations", None)
         elif "annotations" in record:

@@ -90,7 +90,8 @@ def _unusable(cfg: CfgNode, records: Sequence, key: str, names: Sequence[str]) -
         return []
     what = _describe(found, len(records), _source(key, names))
     if cfg.DATALOADER.SKIP_UNREADABLE and len(found) < len(records):
-        _logger.warning("%s; DATALOADER.SKIP_UNREADABLE goes on without them.", what)
+        effect = ", which count as images in which nothing is found" if key == "TEST" else ""
+        _logger.warning("%s; DATALOADER.SKIP_UNREADABLE goes on without them%s.", what, effect)
         return [x.number for x in found]
     missing = any(x.kind == "missing" for x in found)
     error = FileNotFoundError if missing else ValueError

@@ -128,6 +128,7 @@ def test_skipped_test_images_count_as_images_in_which_nothing_is_found(
     # 3 of 6 objects at full precision: recall 0.5, of whose 101 points COCO counts 51.
     assert results["bbox"]["AP"] == pytest.approx(100 * 51 / 101)
     assert "1 of 6 images of DATASETS.TEST" in caplog.text
+    assert "them, which count as images in which nothing is found." in caplog.text
     assert "it counts as an image in which nothing is found; 2 image(s) so far" in caplog.text
 
 

@@ -170,7 +170,8 @@ def test_other_records_are_mapped_as_by_detectron2(image, masks: bool) -> None:
 def test_all_else_that_detectron2_maps_is_mapped_likewise(
     image, tmp_path: Path, is_train: bool
 ) -> None:
-    areas = np.random.default_rng(1).integers(0, 9, (HEIGHT, WIDTH), dtype=np.uint8)
+    # Of 16 bits, which are no shades.
+    areas = np.random.default_rng(1).integers(0, 9, (HEIGHT, WIDTH), dtype=np.uint16)
     Image.fromarray(areas).save(tmp_path / "areas.png")
     joints = [20.0, 20.0, 2.0, 25.0, 30.0, 1.0]
     record = {
