@@ -6,7 +6,7 @@ import contextlib
 
 from PIL import ExifTags, Image
 
-from distill.data.image_files.reading import image_formats
+from distill.data.image_files.reading import image_formats, refuse_what_is_no_file
 
 __all__ = ["size_in_header"]
 
@@ -25,6 +25,7 @@ def size_in_header(path: str) -> tuple[int, int]:
     Raises:
         Exception: of many types, if it is missing or no image.
     """
+    refuse_what_is_no_file(path)
     with Image.open(path, formats=image_formats()) as image:
         width, height = image.size
         orientation = None

@@ -1,49 +1,37 @@
-"""What was found out about sets of image files, so that no run looks at them twice."""
+"""Sets of image files that were found to be good, so that no run looks at them twice."""
 
 from __future__ import annotations
 
-import json
+import contextlib
 import os
 from pathlib import Path
-from typing import Any
 
-from distill.utils.files import write_json
-
-__all__ = ["recall", "remember"]
+__all__ = ["is_known_good", "remember_good"]
 
 # By a digest of all that the outcome depends on.
-_KNOWN: dict[str, list[Any]] = {}
+_GOOD: set[str] = set()
 
 
-def recall(key: str) -> list[Any] | None:
-    """What was remembered under a digest, here or by another run; None if nothing was."""
-    if key not in _KNOWN:
-        try:
-            found = json.loads(_path(key).read_bytes())
-        except (OSError, ValueError):
-            return None
-        _KNOWN[key] = found
-    return _KNOWN[key]
+def is_known_good(key: str) -> bool:
+    """Whether a digest was remembered, here or by another run."""
+    return key in _GOOD or _path(key).is_file()
 
 
-def remember(key: str, found: list[Any], *, on_disk: bool) -> None:
-    """Keeps plain values under a digest.
+def remember_good(key: str, *, on_disk: bool) -> None:
+    """Keeps a digest.
 
     Args:
         key: the digest.
-        found: the values.
-        on_disk: keep them for other runs too, where Detectron2 keeps what it downloads
-            (``$FVCORE_CACHE``, by default ~/.torch/iopath_cache); if that can't be, they are not.
+        on_disk: keep it for other runs too, where Detectron2 keeps what it downloads
+            (``$FVCORE_CACHE``, by default ~/.torch/iopath_cache); if that can't be, it is not.
     """
-    _KNOWN[key] = found
+    _GOOD.add(key)
     if on_disk:
-        try:
+        with contextlib.suppress(OSError):
             _path(key).parent.mkdir(parents=True, exist_ok=True)
-            write_json(_path(key), found)
-        except OSError:
-            return
+            _path(key).touch()
 
 
 def _path(key: str) -> Path:
     cache = os.path.expanduser(os.getenv("FVCORE_CACHE", "~/.torch/iopath_cache"))
-    return Path(cache) / "distill_images" / f"{key}.json"
+    return Path(cache) / "distill_images" / key

@@ -18,6 +18,7 @@ __all__ = [
     "read_image",
     "read_record",
     "reason_of",
+    "refuse_what_is_no_file",
     "size_mismatch",
 ]
 
@@ -64,6 +65,7 @@ def read_image(path: str, format: str) -> np.ndarray:
         UnreadableImage: if it is missing, no image, or damaged.
     """
     try:
+        refuse_what_is_no_file(path)
         with (
             PathManager.open(path, "rb") as stream,
             Image.open(stream, formats=image_formats()) as image,
@@ -110,6 +112,16 @@ def read_record(record: dict[str, Any], format: str) -> np.ndarray:
     record.setdefault("width", width)
     record.setdefault("height", height)
     return pixels
+
+
+def refuse_what_is_no_file(path: str) -> None:
+    """Refuses folders, and pipes and devices, which may be read for ever.
+
+    Raises:
+        OSError: if there is something else than a file.
+    """
+    if os.path.exists(path) and not os.path.isfile(path):
+        raise OSError("it is no file")
 
 
 @functools.cache

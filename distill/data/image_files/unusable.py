@@ -10,13 +10,13 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from tqdm import tqdm
 
 from distill.data.image_files.header import size_in_header
-from distill.data.image_files.memory import recall, remember
+from distill.data.image_files.memory import is_known_good, remember_good
 from distill.data.image_files.reading import read_image, reason_of, size_mismatch
 
 __all__ = ["Unusable", "find_unusable", "has_local_file"]
@@ -52,8 +52,9 @@ class Unusable:
 def find_unusable(records: Sequence[dict[str, Any]], *, decode: bool = False) -> list[Unusable]:
     """Finds the images that are missing, no image, or of another size than their record says.
 
-    What was found is remembered for as long as no file of the records has another size or time of
-    change: in this process, and on disk if it took long.
+    If there is none, that is remembered for as long as no file of the records has another size or
+    time of change: in this process, and on disk if the look took long. What is wrong may be so for
+    a moment only, and is looked at again.
 
     Args:
         records: in Detectron2's format; a size that they lack may be any. Those without a local
@@ -67,9 +68,8 @@ def find_unusable(records: Sequence[dict[str, Any]], *, decode: bool = False) ->
     ]
     stamps = list(_in_threads(_stamp, [path for _, path, *_ in wanted]))
     key = _digest(decode, wanted, stamps)
-    known = recall(key)
-    if known is not None:
-        return [Unusable(*x) for x in known]
+    if is_known_good(key):
+        return []
     start = time.monotonic()
     seen = _in_threads(
         functools.partial(_look, decode=decode), list(zip(wanted, stamps, strict=True))
@@ -83,8 +83,8 @@ def find_unusable(records: Sequence[dict[str, Any]], *, decode: bool = False) ->
         mininterval=0.5 if sys.stderr.isatty() else 30,
     )
     found = [x for x in bar if x is not None]
-    on_disk = time.monotonic() - start > _WORTH_A_FILE
-    remember(key, [astuple(x) for x in found], on_disk=on_disk)
+    if not found:
+        remember_good(key, on_disk=time.monotonic() - start > _WORTH_A_FILE)
     return found
 
 
@@ -103,7 +103,7 @@ def _in_threads(work: Callable[[T], R], items: Sequence[T]) -> Iterator[R]:
 
 
 def _stamp(path: str) -> tuple[int, int] | None:
-    """Time of change in nanoseconds and size in bytes; None where there is no such file."""
+    """Time of change in nanoseconds and size in bytes; None where there is no such thing."""
     try:
         found = os.stat(path)
     except (OSError, ValueError):

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 from helpers import tiny_labeling
 
 from distill.data.image_files import memory, unusable
-from distill.data.image_files.unusable import Unusable, find_unusable
+from distill.data.image_files.unusable import find_unusable
 
 
 @pytest.fixture
@@ -50,29 +51,59 @@ def test_a_size_may_be_unknown_and_a_file_elsewhere(records: list[dict]) -> None
     assert find_unusable(records) == []
 
 
-def test_files_are_looked_at_anew_only_when_they_change(
-    records: list[dict], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    before = find_unusable(records)
-    looked = []
-    look = unusable.size_in_header
+@pytest.fixture
+def looked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The files whose headers are read from now on."""
+    looked, look = [], unusable.size_in_header
     monkeypatch.setattr(unusable, "size_in_header", lambda path: looked.append(path) or look(path))
-    assert find_unusable(records) == before and not looked
-    tiny_labeling.write_noise(Path(records[0]["file_name"]).parent, 12)
-    assert [x.number for x in find_unusable(records)] == [3]
-    assert len(looked) == 12
+    return looked
+
+
+def test_good_files_are_looked_at_anew_only_when_they_change(
+    tmp_path: Path, looked: list[str]
+) -> None:
+    paths = tiny_labeling.write_noise(tmp_path, 3)
+    records = [{"file_name": str(path)} for path in paths]
+    assert find_unusable(records) == find_unusable(records) == []
+    assert sorted(looked) == sorted(map(str, paths))
+    paths[2].write_bytes(paths[1].read_bytes())
+    assert find_unusable(records) == [] and len(looked) == 6
+    # Another size is said: the same files may not suit any more.
+    assert len(find_unusable([{**x, "width": 59} for x in records])) == 3
+
+
+def test_what_was_wrong_for_a_moment_is_forgotten(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (path,) = tiny_labeling.write_noise(tmp_path, 1)
+
+    def fail(path: str) -> None:
+        raise OSError(116, "Stale file handle")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(unusable, "size_in_header", fail)
+        (found,) = find_unusable([{"file_name": str(path)}])
+        assert found.reason == "Stale file handle"
+    assert find_unusable([{"file_name": str(path)}]) == []
+
+
+def test_what_is_no_file_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.png")
+    (tmp_path / "folder.png").mkdir()
+    records = [{"file_name": str(tmp_path / name)} for name in ("pipe.png", "folder.png")]
+    for decode in (False, True):
+        reasons = [x.reason for x in find_unusable(records, decode=decode)]
+        assert reasons == ["it is no file"] * 2
 
 
 def test_what_was_found_outlives_the_process(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("FVCORE_CACHE", str(tmp_path))
-    row = [3, "missing", "x.png", "there is no such file"]
-    memory.remember("of-a-test", [row], on_disk=True)
-    del memory._KNOWN["of-a-test"]
-    assert [Unusable(*x) for x in memory.recall("of-a-test")] == [Unusable(*row)]
-    (tmp_path / "distill_images" / "damaged.json").write_text("[[1,")
-    assert memory.recall("damaged") is None
+    memory.remember_good("of-a-test", on_disk=True)
+    memory.remember_good("of-this-process", on_disk=False)
+    memory._GOOD.clear()
+    assert memory.is_known_good("of-a-test") and not memory.is_known_good("of-this-process")
 
 
 def test_a_place_that_can_not_be_written_only_costs_time(
@@ -80,6 +111,6 @@ def test_a_place_that_can_not_be_written_only_costs_time(
 ) -> None:
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("FVCORE_CACHE", str(tmp_path / "file"))
-    memory.remember("nowhere", [], on_disk=True)
-    del memory._KNOWN["nowhere"]
-    assert memory.recall("nowhere") is None
+    memory.remember_good("nowhere", on_disk=True)
+    memory._GOOD.clear()
+    assert not memory.is_known_good("nowhere")
