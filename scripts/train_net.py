@@ -33,13 +33,13 @@ from distill.config import student_config
 from distill.deploy import is_packed, load_packed
 from distill.engine import (
     Trainer,
+    TrainingError,
     exit_with,
     format_results,
     launch_training,
     load_for_evaluation,
     run_stages,
     set_up,
-    stage_configs,
     training_parser,
 )
 from distill.utils.checkpoint import SafeCheckpointer
@@ -49,28 +49,22 @@ def main(args: argparse.Namespace) -> None:
     """Runs one process of a training or an evaluation."""
     try:
         cfg = set_up(args)
-        results = evaluate(cfg, args.resume) if args.eval_only else None
-        if args.stages and not args.eval_only:
-            stage_configs(cfg)
-        single = not (args.eval_only or args.stages)
-        trainer = prepare_training(cfg, args.resume, args.eval_teacher) if single else None
-    except (ValueError, FileNotFoundError) as error:
+        if args.eval_only:
+            results = evaluate(cfg, args.resume)
+        elif args.stages:
+            train = functools.partial(train_one, args.eval_teacher)
+            results = run_stages(cfg, train, resume=args.resume)
+        else:
+            results = train_one(args.eval_teacher, cfg, args.resume)
+    except (ValueError, OSError, FloatingPointError, TrainingError) as error:
         exit_with(error)
-    if trainer is not None:
-        results = trainer.train()
-    elif not args.eval_only:
-        results = run_stages(cfg, functools.partial(train_stage, args), resume=args.resume)
     if results:
         show("Results", results)
 
 
-def train_stage(args: argparse.Namespace, cfg: CfgNode, resume: bool) -> dict[str, Any]:
-    """Trains one stage of two."""
-    try:
-        trainer = prepare_training(cfg, resume, args.eval_teacher)
-    except (ValueError, FileNotFoundError) as error:
-        exit_with(error)
-    return trainer.train()
+def train_one(eval_teacher: bool, cfg: CfgNode, resume: bool) -> dict[str, Any]:
+    """Trains what a config describes, which may be one stage of two."""
+    return prepare_training(cfg, resume, eval_teacher).train()
 
 
 def prepare_training(cfg: CfgNode, resume: bool, eval_teacher: bool) -> Trainer:

@@ -1,6 +1,7 @@
 """Training and evaluation around Detectron2's trainer."""
 
 from distill.engine.evaluation import build_evaluator, format_results
+from distill.engine.interruptible import TrainingError
 from distill.engine.loop import TrainLoop
 from distill.engine.resuming import load_for_evaluation
 from distill.engine.setup import build_config, exit_with, set_up, training_parser
@@ -12,6 +13,7 @@ from distill.utils.launch import launch_training
 __all__ = [
     "TrainLoop",
     "Trainer",
+    "TrainingError",
     "build_config",
     "build_evaluator",
     "build_optimizer",

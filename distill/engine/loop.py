@@ -26,7 +26,8 @@ class TrainLoop(SimpleTrainer):
     nothing that ran before it, so that a resumed run repeats an uninterrupted one.
 
     Attributes:
-        files: the images of the running step, once they are loaded.
+        files: the images of the running step; none while they are loaded or after the step.
+        is_loading: whether the running step waits for its images.
         requested_signal: number of the signal that asks this rank to stop; 0 for none.
         agreed_signal: the same of any rank, known to all of them after a step.
     """
@@ -54,6 +55,7 @@ class TrainLoop(SimpleTrainer):
         self.dtype = dtype
         self.device = next(model.parameters()).device
         self.files: list[str] = []
+        self.is_loading = False
         self.requested_signal = self.agreed_signal = 0
         self.grad_scaler = torch.amp.GradScaler(self.device.type, enabled=dtype == torch.float16)
 
@@ -64,9 +66,10 @@ class TrainLoop(SimpleTrainer):
             FloatingPointError: on all ranks, before the weights change, if a loss or a gradient of
                 any rank is infinite or not a number.
         """
-        self.files = []
         start = time.perf_counter()
+        self.is_loading = True
         data = next(self._data_loader_iter)
+        self.is_loading = False
         data_time = time.perf_counter() - start
         self.files = [str(sample.get("file_name", sample.get("image_id"))) for sample in data]
 

@@ -6,6 +6,7 @@ import argparse
 import logging
 import os
 import sys
+import time
 from pathlib import Path
 
 import torch
@@ -18,8 +19,13 @@ from distill.checks import check_config
 from distill.config import add_distill_config
 from distill.engine.run_files import write_environment
 from distill.utils.config_files import merge_file, merge_overrides
+from distill.utils.distributed import ECHO_STATUS, is_echo
+from distill.utils.machines import WAIT_FOR_MACHINES
 
 __all__ = ["build_config", "exit_with", "set_up", "training_parser"]
+
+# Seconds.
+_PATIENCE = 2.0
 
 
 def training_parser(epilog: str | None = None) -> argparse.ArgumentParser:
@@ -38,6 +44,13 @@ def training_parser(epilog: str | None = None) -> argparse.ArgumentParser:
         type=int,
         default=1,
         help="number of processes per machine where there is no GPU, or with --num-gpus 0",
+    )
+    parser.add_argument(
+        "--wait-for-machines",
+        type=float,
+        default=WAIT_FOR_MACHINES,
+        metavar="SECONDS",
+        help="how long to wait for the other machines of --num-machines",
     )
     return parser
 
@@ -86,6 +99,9 @@ def set_up(args: argparse.Namespace) -> CfgNode:
 def exit_with(error: Exception) -> None:
     """Ends the program with status 2 and one sentence; the traceback goes to the log file alone.
 
+    Where several processes fail, the first of each machine speaks; one that fails by itself does
+    too, and one that fails only because another is gone is silent.
+
     Args:
         error: what went wrong.
     """
@@ -96,6 +112,10 @@ def exit_with(error: Exception) -> None:
         # The console's handler has a stream too, but not one of a file's name.
         if os.path.isfile(str(getattr(getattr(handler, "stream", None), "name", ""))):
             handler.handle(record)
-    if comm.is_main_process():
-        print(f"error: {error}", file=sys.stderr)
+    if is_echo(error):
+        sys.exit(ECHO_STATUS)
+    if comm.get_local_rank() > 0:
+        # If all processes fail alike, the launcher ends this one meanwhile.
+        time.sleep(_PATIENCE)
+    print(f"error: {error}", file=sys.stderr, flush=True)
     sys.exit(2)

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 from detectron2.config import CfgNode
-from detectron2.engine import DefaultTrainer, TrainerBase, create_ddp_model, hooks
+from detectron2.engine import TrainerBase, create_ddp_model, hooks
 from detectron2.evaluation import DatasetEvaluator
 from detectron2.utils import comm
 from torch import nn
@@ -25,6 +25,7 @@ from distill.data.registration import file_stem
 from distill.distiller import student_of, teacher_of
 from distill.engine.evaluation import build_evaluator
 from distill.engine.hooks import RepeatablePreciseBN, StudentCheckpoints
+from distill.engine.interruptible import InterruptibleTrainer, StopOnSignal
 from distill.engine.loop import TrainLoop
 from distill.engine.precision import autocast_dtype
 from distill.engine.results import RunResults, TrainingClock
@@ -45,7 +46,7 @@ _logger = logging.getLogger(__name__)
 _NORMALIZER = "loss_normalizer"
 
 
-class Trainer(DefaultTrainer):
+class Trainer(InterruptibleTrainer):
     """Trains what a config describes: a student under its teacher, or any Detectron2 detector.
 
     Attributes:
@@ -135,11 +136,10 @@ class Trainer(DefaultTrainer):
     def train(self) -> dict[str, Any]:
         """Trains up to SOLVER.MAX_ITER; returns the final evaluation's results."""
         _logger.info("The run seed is %d.", self.seed)
-        super().train()
-        return self._last_eval_results
+        return super().train()
 
     def build_hooks(self) -> list[hooks.HookBase]:
-        """Timing, schedule, batch statistics, checkpoints, evaluation, writing, in this order."""
+        """Timing, schedule, batch statistics, checkpoints, stopping, evaluation, writing."""
         cfg = self.cfg
         clock = TrainingClock()
         result = [clock, hooks.IterationTimer(), hooks.LRScheduler()]
@@ -148,6 +148,7 @@ class Trainer(DefaultTrainer):
         if comm.is_main_process():
             period = cfg.SOLVER.CHECKPOINT_PERIOD
             result.append(StudentCheckpoints(self.checkpointer, self.student, period))
+        result.append(StopOnSignal())
         result.append(hooks.EvalHook(cfg.TEST.EVAL_PERIOD, self._evaluate))
         result.append(RunResults(clock))
         if comm.is_main_process():
@@ -165,7 +166,8 @@ class Trainer(DefaultTrainer):
         return RepeatablePreciseBN(cfg.TEST.EVAL_PERIOD, self.student, loader, number)
 
     def _evaluate(self) -> dict[str, Any]:
-        self._last_eval_results = self.test(self.cfg, self.student)
+        with self._signals.breaking():
+            self._last_eval_results = self.test(self.cfg, self.student)
         return self._last_eval_results
 
     @classmethod

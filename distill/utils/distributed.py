@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import pickle
+import re
 from collections.abc import Callable
 from typing import Any, TypeVar
 
 from detectron2.utils import comm
 from fvcore.nn.distributed import differentiable_all_reduce
-from torch import Tensor
+from torch import Tensor, distributed
 
-__all__ = ["from_main_process", "mean_over_devices"]
+__all__ = ["ECHO_STATUS", "from_main_process", "is_echo", "mean_over_devices"]
+
+# With which a process ends that failed because another one did.
+ECHO_STATUS = 3
+# What gloo's errors, plain RuntimeErrors, have in common.
+_LOST = re.compile(r"gloo|Connection (closed|reset) by peer|Broken pipe|NCCL|ProcessGroup", re.I)
 
 T = TypeVar("T")
 
@@ -51,3 +57,21 @@ def _portable(error: Exception) -> Exception:
     except Exception:
         return RuntimeError(f"{type(error).__name__}: {error}")
     return error
+
+
+def is_echo(error: BaseException | None) -> bool:
+    """Whether an error only says that another process of the run is gone, which knows why.
+
+    Args:
+        error: of this process; its causes are looked at too.
+    """
+    if not distributed.is_available() or not distributed.is_initialized():
+        return False
+    while error is not None:
+        known = getattr(distributed, "DistError", ())
+        if isinstance(error, known) or (
+            isinstance(error, RuntimeError) and _LOST.search(str(error))
+        ):
+            return True
+        error = error.__cause__
+    return False

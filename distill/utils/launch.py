@@ -1,19 +1,26 @@
-"""Starts the processes of a run: Detectron2's launcher on GPUs, gloo on CPUs."""
+"""Starts the processes of a run, over NCCL on GPUs and gloo on CPUs, and says how they ended."""
 
 from __future__ import annotations
 
 import argparse
+import contextlib
+import multiprocessing
 import os
+import signal
 import sys
 import tempfile
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import torch
-from detectron2.engine import launch
 from detectron2.utils import comm
 from torch import distributed
 from torch.multiprocessing import ProcessExitedException, spawn
+
+from distill.utils.distributed import ECHO_STATUS, is_echo
+from distill.utils.machines import check_processes, meet_machines, runs_on_gpu
 
 __all__ = ["launch_training"]
 
@@ -24,51 +31,140 @@ def launch_training(main: Main, args: argparse.Namespace) -> None:
     """Calls ``main(args)`` in every process of a run.
 
     On GPUs these are ``num_gpus`` a machine, on CPUs ``num_processes``. The exit status of a
-    process that fails becomes this one's.
+    process that fails becomes this one's, and a signal is passed on to all of them; where one ends
+    the run, the status is 128 and the signal's number. Options that can't be meant end with a
+    sentence and status 2.
 
     Args:
         main: a function of a module's top level.
-        args: Detectron2's arguments and ``num_processes``.
+        args: num_gpus, num_processes, num_machines, machine_rank, dist_url, and all that main
+            reads.
     """
     try:
-        if args.num_gpus > 0 and torch.cuda.is_available():
-            machines = args.num_machines, args.machine_rank, args.dist_url
-            launch(main, args.num_gpus, *machines, args=(args,))
+        check_processes(args)
+    except ValueError as error:
+        _fail(str(error))
+    per_machine = _per_machine(args)
+    try:
+        if per_machine * args.num_machines == 1:
+            main(args)
+        elif per_machine == 1:
+            _worker(0, main, args, "")
         else:
-            _launch_on_cpu(main, args)
-    except ProcessExitedException as error:
-        sys.exit(error.exit_code)
+            # A file needs no free port.
+            with tempfile.TemporaryDirectory() as folder:
+                url = (Path(folder) / "rendezvous").as_uri()
+                _spawn(main, args, per_machine, url)
+    except KeyboardInterrupt:
+        sys.exit(128 + signal.SIGINT)
 
 
-def _launch_on_cpu(main: Main, args: argparse.Namespace) -> None:
-    if args.num_processes * args.num_machines == 1:
-        main(args)
-    elif args.num_processes == 1:
-        _worker(0, main, args, args.dist_url)
-    elif args.num_machines > 1:
-        spawn(_worker, nprocs=args.num_processes, args=(main, args, args.dist_url))
-    else:
-        # A file needs no free port.
-        with tempfile.TemporaryDirectory() as folder:
-            url = (Path(folder) / "rendezvous").as_uri()
-            spawn(_worker, nprocs=args.num_processes, args=(main, args, url))
+def _per_machine(args: argparse.Namespace) -> int:
+    return args.num_gpus if runs_on_gpu(args) else args.num_processes
+
+
+def _spawn(main: Main, args: argparse.Namespace, number: int, url: str) -> None:
+    """Starts a machine's processes, waits for them, and exits as they did."""
+    with _signals_passed_on() as received:
+        with _interrupt_ignored():
+            context = spawn(_worker, nprocs=number, args=(main, args, url), join=False)
+        try:
+            while not context.join():
+                pass
+        except ProcessExitedException as error:
+            ends = {process.exitcode for process in context.processes}
+            _exit_like(ends, error.exit_code, received[0] if received else 0)
+
+
+def _exit_like(ends: set[int | None], first: int, received: int) -> None:
+    """Exits as processes did, of which at least one failed.
+
+    Args:
+        ends: their exit statuses, negative where a signal killed one.
+        first: that of the one that failed first.
+        received: the signal that this process passed on; 0 for none.
+    """
+    if received:
+        sys.exit(128 + received)
+    own = ends - {None, 0, ECHO_STATUS, -signal.SIGTERM}
+    killed = [-status for status in own if status < 0]
+    if killed:
+        _fail(
+            f"A process of the run was ended by {signal.Signals(killed[0]).name}, as happens where "
+            "memory runs out: see the system's log, lower SOLVER.IMS_PER_BATCH or "
+            "DATALOADER.NUM_WORKERS, then go on with --resume."
+        )
+    if first == ECHO_STATUS and not own:
+        _fail("A process of the run on another machine ended: its own message says why.")
+    status = first if first in own else (own.pop() if own else first)
+    sys.exit(128 - status if status < 0 else status)
+
+
+@contextlib.contextmanager
+def _signals_passed_on() -> Iterator[list[int]]:
+    """Passes SIGINT and SIGTERM on to the processes; yields the list of those received."""
+    received: list[int] = []
+
+    def pass_on(number: int, frame: Any) -> None:
+        received.append(number)
+        # Not SIGINT, which a terminal has sent to all processes by itself.
+        for process in multiprocessing.active_children():
+            process.terminate()
+
+    if threading.current_thread() is not threading.main_thread():
+        yield received
+        return
+    before = signal.signal(signal.SIGTERM, pass_on), signal.signal(signal.SIGINT, pass_on)
+    try:
+        yield received
+    finally:
+        signal.signal(signal.SIGTERM, before[0])
+        signal.signal(signal.SIGINT, before[1])
+
+
+@contextlib.contextmanager
+def _interrupt_ignored() -> Iterator[None]:
+    """Lets processes start that ignore SIGINT while they import; :func:`_worker` takes it again."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _worker(local_rank: int, main: Main, args: argparse.Namespace, url: str) -> None:
-    per_machine = args.num_processes
-    if "OMP_NUM_THREADS" not in os.environ:
+    """One process of several; on one machine they meet at a URL of a file."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    on_gpu, per_machine = runs_on_gpu(args), _per_machine(args)
+    if on_gpu:
+        torch.cuda.set_device(local_rank)
+    elif "OMP_NUM_THREADS" not in os.environ:
         torch.set_num_threads(max(1, (os.cpu_count() or 1) // per_machine))
-    distributed.init_process_group(
-        "gloo",
-        init_method=url,
-        world_size=args.num_machines * per_machine,
-        rank=args.machine_rank * per_machine + local_rank,
-    )
-    _set_local_group(per_machine, args.num_machines, args.machine_rank)
+    rank, size = args.machine_rank * per_machine + local_rank, args.num_machines * per_machine
     try:
+        meeting: dict[str, Any] = {"init_method": url}
+        if args.num_machines > 1:
+            try:
+                meeting = {"store": meet_machines(args, per_machine, rank)}
+            except TimeoutError as error:
+                _fail(str(error) if local_rank == 0 else "")
+        backend = "nccl" if on_gpu else "gloo"
+        distributed.init_process_group(backend, world_size=size, rank=rank, **meeting)
+        _set_local_group(per_machine, args.num_machines, args.machine_rank)
+        comm.synchronize()
         main(args)
+    except KeyboardInterrupt:
+        sys.exit(128 + signal.SIGINT)
+    except Exception as error:
+        if is_echo(error):
+            sys.exit(ECHO_STATUS)
+        raise
     finally:
-        distributed.destroy_process_group()
+        if distributed.is_initialized():
+            distributed.destroy_process_group()
 
 
 def _set_local_group(per_machine: int, machines: int, machine: int) -> None:
@@ -80,3 +176,10 @@ def _set_local_group(per_machine: int, machines: int, machine: int) -> None:
         group = distributed.new_group(list(ranks))
         if other == machine:
             comm._LOCAL_PROCESS_GROUP = group
+
+
+def _fail(sentence: str) -> None:
+    """Ends the program with status 2, and a sentence unless it is empty."""
+    if sentence:
+        print(f"error: {sentence}", file=sys.stderr, flush=True)
+    sys.exit(2)

@@ -5,7 +5,10 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Sequence
 
-__all__ = ["did_you_mean", "some_of"]
+__all__ = ["did_you_mean", "sentence_of", "some_of"]
+
+# How torch reports an error of a loader's worker: with its traceback, whose last line it is.
+_OF_WORKER = "Original Traceback (most recent call last):"
 
 
 def some_of(names: Sequence[str], most: int = 3) -> str:
@@ -28,6 +31,28 @@ def did_you_mean(name: object, known: Iterable[str]) -> str:
     plain = {_plain(other): other for other in known}
     close = difflib.get_close_matches(_plain(str(name)), plain, n=1, cutoff=0.6)
     return f'; did you mean "{plain[close[0]]}"?' if close else ""
+
+
+def sentence_of(error: BaseException) -> str:
+    """An error's text in one line, without its full stop; also that of a loader's worker.
+
+    Args:
+        error: of any kind.
+
+    Returns:
+        The text, after the kind's name where a text does not speak for itself.
+    """
+    lines = [line.strip() for line in str(error).strip().splitlines() if line.strip()]
+    if any(_OF_WORKER in line for line in lines):
+        kind, _, text = lines[-1].partition(": ")
+        return _with_kind(kind.rpartition(".")[2], text).rstrip(".")
+    return _with_kind(type(error).__name__, " ".join(lines[:1])).rstrip(".")
+
+
+def _with_kind(kind: str, text: str) -> str:
+    """These kinds' texts are sentences."""
+    speaks = kind in ("ValueError", "OSError", "FileNotFoundError", "OutOfMemoryError")
+    return text if text and speaks else f"{kind}: {text}".removesuffix(": ")
 
 
 def _plain(name: str) -> str:
