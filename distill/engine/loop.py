@@ -12,11 +12,15 @@ from detectron2.engine import SimpleTrainer
 from detectron2.utils import comm
 from detectron2.utils.events import get_event_storage
 from torch import nn
+from torch.nn.parallel import DistributedDataParallel
 
+from distill.distiller import student_of
 from distill.engine.finite import check_gradients, check_losses, gradient_norm
 from distill.utils.seeding import Stream, derive_seed, seed_all
 
-__all__ = ["TrainLoop"]
+__all__ = ["NORMALIZER", "TrainLoop"]
+
+NORMALIZER = "loss_normalizer"
 
 
 class TrainLoop(SimpleTrainer):
@@ -30,6 +34,7 @@ class TrainLoop(SimpleTrainer):
         is_loading: whether the running step waits for its images.
         requested_signal: number of the signal that asks this rank to stop; 0 for none.
         agreed_signal: the same of any rank, known to all of them after a step.
+        normalizers: see :attr:`normalizer`; of every rank after the last step.
     """
 
     def __init__(
@@ -56,6 +61,7 @@ class TrainLoop(SimpleTrainer):
         self.device = next(model.parameters()).device
         self.files: list[str] = []
         self.is_loading = False
+        self.normalizers: list[float] = []
         self.requested_signal = self.agreed_signal = 0
         self.grad_scaler = torch.amp.GradScaler(self.device.type, enabled=dtype == torch.float16)
 
@@ -103,15 +109,32 @@ class TrainLoop(SimpleTrainer):
         """
         terms = [term.detach().float() for term in losses.values()]
         # Filled, not copied: a copy would wait for the device.
-        known = [terms[0].new_full((), x) for x in (data_time, self.requested_signal)]
-        row = torch.stack([*terms, gradient_norm(self.model), *known])
+        known = (data_time, self.requested_signal, *_exact_parts(self.normalizer))
+        filled = [terms[0].new_full((), x) for x in known]
+        row = torch.stack([*terms, gradient_norm(self.model), *filled])
         rows = [row]
         if comm.get_world_size() > 1:
             rows = [torch.empty_like(row) for _ in range(comm.get_world_size())]
             torch.distributed.all_gather(rows, row)
         values = torch.stack(rows).cpu().numpy()
-        self.agreed_signal = int(values[:, -1].max())
-        return values[:, :-3], values[:, -3], values[:, -2]
+        norms, data_times, signals, *parts = values[:, len(terms) :].T
+        self.agreed_signal = int(signals.max())
+        self.normalizers = np.sum(parts, axis=0, dtype=np.float64).tolist()
+        return values[:, : len(terms)], norms, data_times
+
+    @property
+    def normalizer(self) -> float:
+        """What RetinaNet and FCOS divide by: a running mean, which they keep in an attribute."""
+        return vars(self._student).get(NORMALIZER, 0.0)
+
+    @normalizer.setter
+    def normalizer(self, value: float) -> None:
+        setattr(self._student, NORMALIZER, value)
+
+    @property
+    def _student(self) -> nn.Module:
+        model = self.model
+        return student_of(model.module if isinstance(model, DistributedDataParallel) else model)
 
     def _write_losses(self, names: list[str], terms: np.ndarray, data_times: np.ndarray) -> None:
         """Writes means over ranks, as Detectron2 does, and the longest wait for data."""
@@ -125,8 +148,10 @@ class TrainLoop(SimpleTrainer):
             storage.put_scalars(**dict(zip(names, means, strict=True)))
 
     def state_dict(self) -> dict[str, Any]:
-        """Optimizer, gradient scaler and iteration."""
+        """Optimizer, gradient scaler, iteration, and the losses' normalizers of all ranks."""
         state = super().state_dict()
+        if self.normalizer:
+            state[NORMALIZER] = self.normalizers or [self.normalizer]
         if self.grad_scaler.is_enabled():
             state["grad_scaler"] = self.grad_scaler.state_dict()
         return state
@@ -134,5 +159,17 @@ class TrainLoop(SimpleTrainer):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restores :meth:`state_dict`; a float32 run may go on in float16 and back."""
         super().load_state_dict(state_dict)
+        if known := state_dict.get(NORMALIZER):
+            own = comm.get_rank() if len(known) == comm.get_world_size() else 0
+            self.normalizer = known[own]
         if self.grad_scaler.is_enabled() and "grad_scaler" in state_dict:
             self.grad_scaler.load_state_dict(state_dict["grad_scaler"])
+
+
+def _exact_parts(value: float) -> list[float]:
+    """Three float32 numbers whose sum in float64 is a value of that type."""
+    parts = []
+    for _ in range(3):
+        parts.append(float(np.float32(value)))
+        value -= parts[-1]
+    return parts

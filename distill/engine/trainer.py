@@ -26,7 +26,7 @@ from distill.distiller import student_of, teacher_of
 from distill.engine.evaluation import build_evaluator
 from distill.engine.hooks import RepeatablePreciseBN, StudentCheckpoints
 from distill.engine.interruptible import InterruptibleTrainer, StopOnSignal
-from distill.engine.loop import TrainLoop
+from distill.engine.loop import NORMALIZER, TrainLoop
 from distill.engine.precision import autocast_dtype
 from distill.engine.results import RunResults, TrainingClock
 from distill.engine.resuming import RunRecord, load_start, resume_run
@@ -42,8 +42,6 @@ from distill.utils.seeding import Stream, derive_seed, seed_all
 __all__ = ["Trainer"]
 
 _logger = logging.getLogger(__name__)
-
-_NORMALIZER = "loss_normalizer"
 
 
 class Trainer(InterruptibleTrainer):
@@ -201,12 +199,9 @@ class Trainer(InterruptibleTrainer):
         return build_evaluator(cfg, dataset_name, folder)
 
     def state_dict(self) -> dict[str, Any]:
-        """Iteration, hooks, optimizer, gradient scaler, run seed, and the losses' normalizer."""
+        """Iteration, hooks, run seed, and the state of the loop with its optimizer."""
         state = TrainerBase.state_dict(self)
         state |= {"_trainer": self._trainer.state_dict(), "seed": self.seed}
-        # Detectron2's dense detectors keep it in a plain attribute (of the main process here).
-        if _NORMALIZER in vars(self.student):
-            state[_NORMALIZER] = vars(self.student)[_NORMALIZER]
         return state
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -220,8 +215,8 @@ class Trainer(InterruptibleTrainer):
         if self.cfg.SEED >= 0 and self.cfg.SEED != seed:
             _logger.warning("The run goes on with its own seed %d, not SEED.", seed)
         self.seed = seed
-        if _NORMALIZER in state_dict:
-            setattr(self.student, _NORMALIZER, state_dict[_NORMALIZER])
+        if NORMALIZER in state_dict:  # Before it was the loop's.
+            self._trainer.normalizer = state_dict[NORMALIZER]
 
 
 def _prepare_student(cfg: CfgNode, student: nn.Module, model: nn.Module) -> None:

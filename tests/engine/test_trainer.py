@@ -22,6 +22,10 @@ _TINY_DATA = ("DATASETS.TRAIN", "('tiny_train',)", "DATASETS.TEST", "('tiny_test
 _SHORT = ("SOLVER.MAX_ITER", "6", "SOLVER.CHECKPOINT_PERIOD", "2")
 # A rate that depends on MAX_ITER, and a mean over batches that must be the same after resuming.
 _SCHEDULE = ("SOLVER.LR_SCHEDULER_NAME", "WarmupCosineLR", "SOLVER.WARMUP_ITERS", "3")
+_RETINANET = (
+    *("MODEL.META_ARCHITECTURE", "RetinaNet"),
+    *("MODEL.RETINANET.IN_FEATURES", "['p2', 'p3', 'p4']"),
+)
 
 _KILLED_RUN = """
 import os, signal, sys
@@ -108,8 +112,7 @@ def test_a_killed_run_resumes_to_the_weights_of_one_that_was_not(tiny_coco, tmp_
 
 
 def test_a_dense_detector_resumes_with_its_running_normalizer(tiny_coco, tmp_path):
-    options = (*_SHORT, "MODEL.META_ARCHITECTURE", "RetinaNet")
-    options += ("MODEL.RETINANET.IN_FEATURES", "['p2', 'p3', 'p4']")
+    options = (*_SHORT, *_RETINANET)
     whole, halved = tmp_path / "whole", tmp_path / "halved"
     trainer = _train(_config(tiny_coco, whole, *options))
     _train(_config(tiny_coco, halved, *options, "SOLVER.MAX_ITER", "4"))
@@ -129,9 +132,12 @@ def test_a_finished_run_goes_on_with_more_iterations(tiny_coco, tmp_path):
     _assert_same(_weights(short), _weights(long))
 
 
-def test_two_processes_resume_to_the_weights_of_a_run_without_stop(tiny_coco, tmp_path):
+@pytest.mark.parametrize("kind", ["faster_rcnn", "retinanet"])
+def test_two_processes_resume_to_the_weights_of_a_run_without_stop(tiny_coco, tmp_path, kind):
     def run(folder: Path, iterations: int, resume: bool = False) -> None:
         options = ("DATASETS.TEST", "()", "SOLVER.MAX_ITER", str(iterations))
+        # Each rank has a normalizer of its own.
+        options += _RETINANET if kind == "retinanet" else ()
         cfg = _config(tiny_coco, folder, *options)
         args = training_parser().parse_args(["--num-processes", "2"])
         url = (tmp_path / f"rendezvous_{folder.name}_{iterations}").as_uri()
