@@ -112,7 +112,9 @@ def kill_kind(kind: Kind, data: Path, folder: Path, kills: int, seed: int) -> Ta
         tally.writing += writing
         tally.iterations.append(last_iteration(killed))
         assert run(kind, data, killed, resume=True) is None, f"see {killed}.txt"
-        tally.lost += not same(state_of(killed, kind), whole)
+        if different := differences(state_of(killed, kind), whole):
+            tally.lost += 1
+            print(f"{killed.name}: {len(different)} differ, such as {different[:3]}", flush=True)
         shutil.rmtree(killed)
     return tally
 
@@ -209,6 +211,7 @@ def state_of(output: Path, kind: Kind) -> dict[str, object]:
     found = {}
     for file in files:
         content = torch.load(file, weights_only=True)
+        content = {key: content[key] for key in ("model", "trainer") if key in content}
         # How long the steps took is no part of it.
         content.get("trainer", {}).pop("hooks", None)
         found |= {f"{file.relative_to(output)} {k}": v for k, v in flat(content).items()}
@@ -227,12 +230,18 @@ def flat(value: object, prefix: str = "") -> dict[str, object]:
     return {k: v for key, x in items for k, v in flat(x, f"{prefix}.{key}".strip(".")).items()}
 
 
-def same(first: dict[str, object], second: dict[str, object]) -> bool:
-    """Whether two runs are the same, bit for bit."""
-    return first.keys() == second.keys() and all(
-        torch.equal(x, second[key]) if isinstance(x, torch.Tensor) else x == second[key]
-        for key, x in first.items()
-    )
+def differences(first: dict[str, object], second: dict[str, object]) -> list[str]:
+    """Where two runs are not the same, bit for bit."""
+    both = first.keys() & second.keys()
+    return sorted(first.keys() ^ second.keys()) + [
+        key
+        for key in sorted(both)
+        if not (
+            torch.equal(first[key], second[key])
+            if isinstance(first[key], torch.Tensor)
+            else first[key] == second[key]
+        )
+    ]
 
 
 def update_report(report: Path, rows: list[str]) -> None:
