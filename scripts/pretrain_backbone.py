@@ -23,7 +23,7 @@ from detectron2.config import CfgNode
 from detectron2.utils import comm
 from tabulate import tabulate
 
-from distill.engine import exit_with, launch_training, set_up, training_parser
+from distill.engine import TrainingError, exit_with, launch_training, set_up, training_parser
 
 # Pre-training belongs to one paper; processes that are spawned get this path too.
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "projects" / "IDaDet"))
@@ -41,10 +41,10 @@ def main(args: argparse.Namespace) -> None:
             show({"evaluation": evaluate(cfg, resume=args.resume)})
         elif args.eval_teacher:
             show({"teacher": run.trainer.test_teacher()})
-    except (ValueError, OSError, ImportError) as error:
+        if run is not None:
+            show(run.train())
+    except (ValueError, OSError, ImportError, FloatingPointError, TrainingError) as error:
         exit_with(error)
-    if run is not None:
-        show(run.train())
 
 
 def prepare(args: argparse.Namespace) -> CfgNode:

@@ -71,6 +71,8 @@ class BackboneClassifier(nn.Module):
         self.register_buffer("pixel_std", torch.tensor(pixel_std).view(-1, 1, 1), False)
         self.label_smoothing = label_smoothing
         self.teacher = teacher
+        if teacher is not None:
+            teacher.belong_to(self)
         add_auxiliary_losses(self)
 
     @classmethod
@@ -134,10 +136,10 @@ class BackboneClassifier(nn.Module):
         return {"loss_labels": loss}
 
     def _apply(self, fn: Any, *args: Any, **kwargs: Any) -> BackboneClassifier:
-        """Moves or converts the module, and the teacher with it."""
+        """Moves or converts the module, and the teacher with it; a copy's leaves it alone."""
         super()._apply(fn, *args, **kwargs)
         if self.teacher is not None:
-            self.teacher.apply(fn)
+            self.teacher.follow(self, fn)
         return self
 
 
