@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from typing import Any
 
 import torch
-import yaml
 from detectron2.config import CfgNode, get_cfg
 from detectron2.modeling import META_ARCH_REGISTRY
 from torch import Tensor, nn
+from torch.nn.modules.module import register_module_parameter_registration_hook
 
 from distill.config import add_distill_config, student_config
 from distill.deploy.export import stored_state
@@ -22,8 +23,10 @@ from distill.deploy.packed_layers import (
     without_binary_weights,
 )
 from distill.utils.checkpoint import CheckpointError
+from distill.utils.config_files import merge_tree
 from distill.utils.weight_files import is_packed_file
 from distill.utils.wording import some_of
+from distill.utils.yaml_data import parse_yaml
 from distill.views.classes import class_names, num_classes
 
 __all__ = ["is_packed", "load_packed"]
@@ -67,11 +70,14 @@ def load_packed(
             the config.
     """
     header, tensors = read_packed(path)
+    if cfg is None:
+        _check_size(path, header, tensors)
     model = _build(path, header, cfg, device)
     if cfg is not None:
         _check_classes(path, header, cfg, model)
     replace_layers(model, packed_layer)
-    _check_tensors(path, model, tensors)
+    _check_tensors(path, stored_state(model), tensors)
+    _check_precisions(path, model, tensors)
     # Not strict: of tensors with several names the file has one.
     model.load_state_dict(tensors, strict=False)
     if unpack:
@@ -92,19 +98,47 @@ def _build(
     try:
         with without_binary_weights():
             return META_ARCH_REGISTRY.get(own.MODEL.META_ARCHITECTURE)(own)
-    except (KeyError, ValueError, AssertionError) as error:
+    except CheckpointError:
+        raise
+    except Exception as error:  # a file's config can be anything
         if cfg is not None:
             raise
         raise _unfit_config(path, header, error) from error
+
+
+def _check_size(
+    path: str | os.PathLike[str], header: PackedHeader, tensors: Mapping[str, Tensor]
+) -> None:
+    """Compares the detector of the file's own config with the file, before it takes any memory."""
+    # Some layers register a parameter anew; a config that asks for millions is stopped early.
+    limit = 4 * len(tensors) + 100
+
+    def count(*registered: Any) -> None:
+        nonlocal limit
+        limit -= 1
+        if limit < 0:
+            raise CheckpointError(
+                f"{path} has tensors for a smaller detector than its config describes: copy or "
+                "export it again."
+            )
+
+    handle = register_module_parameter_registration_hook(count)
+    try:
+        with torch.device("meta"):
+            model = _build(path, header, None, "cpu")
+            replace_layers(model, packed_layer)
+    finally:
+        handle.remove()
+    _check_tensors(path, stored_state(model), tensors)
 
 
 def _file_config(path: str | os.PathLike[str], header: PackedHeader) -> CfgNode:
     cfg = get_cfg()
     add_distill_config(cfg)
     try:
-        # From a string, yacs loads plain YAML only.
-        cfg.merge_from_other_cfg(CfgNode.load_cfg(header.config))
-    except (yaml.YAMLError, KeyError, ValueError, AssertionError, AttributeError) as error:
+        name = f"the header of {os.path.basename(path)}"
+        merge_tree(cfg, dict(parse_yaml(header.config, name)), name)
+    except Exception as error:  # a file's config can be anything
         raise _unfit_config(path, header, error) from error
     return cfg
 
@@ -135,24 +169,38 @@ def _check_classes(
 
 
 def _check_tensors(
-    path: str | os.PathLike[str], model: nn.Module, tensors: Mapping[str, Tensor]
+    path: str | os.PathLike[str], expected: Mapping[str, Tensor], tensors: Mapping[str, Tensor]
 ) -> None:
-    expected = stored_state(model)
     both = tensors.keys() & expected.keys()
-    reshaped = {k for k in both if _kind(tensors[k]) != _kind(expected[k])}
-    precisions = (both - reshaped) & {f"{layer}.precision" for layer in binary_layers(model)}
-    changed = {k for k in precisions if not torch.equal(tensors[k], expected[k])}
     for names, complaint in (
         (tensors.keys() - both, "has tensors that the config's detector lacks"),
         (expected.keys() - both, "lacks tensors of the config's detector"),
-        (reshaped, "has tensors of another shape or type than the config's detector"),
-        (changed, "has layers of another precision than MODEL.BINARY of the config says"),
+        (
+            {k for k in both if _kind(tensors[k]) != _kind(expected[k])},
+            "has tensors of another shape or type than the config's detector",
+        ),
     ):
-        if names:
-            raise ValueError(
-                f"{path} {complaint} ({some_of(sorted(names))}): use the config that it was "
-                "exported with."
-            )
+        _refuse(path, names, complaint)
+
+
+def _check_precisions(
+    path: str | os.PathLike[str], model: nn.Module, tensors: Mapping[str, Tensor]
+) -> None:
+    precisions = {f"{name}.precision": x.precision for name, x in binary_layers(model).items()}
+    # A layer with several names has one of them in the file.
+    changed = {
+        k for k in precisions.keys() & tensors.keys() if not torch.equal(tensors[k], precisions[k])
+    }
+    complaint = "has layers of another precision than MODEL.BINARY of the config says"
+    _refuse(path, changed, complaint)
+
+
+def _refuse(path: str | os.PathLike[str], names: Collection[str], complaint: str) -> None:
+    if names:
+        raise ValueError(
+            f"{path} {complaint} ({some_of(sorted(names))}): use the config that it was "
+            "exported with."
+        )
 
 
 def _kind(tensor: Tensor) -> tuple[torch.Size, torch.dtype]:

@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 from detectron2.config import CfgNode
 from torch import nn
 
 from distill.utils.checkpoint import CheckpointError, SafeCheckpointer
 from distill.utils.coverage import check_complete, check_fit, measure_coverage
 from distill.utils.wording import some_of
+from distill.utils.yaml_data import parse_yaml
 
 __all__ = ["RunRecord", "last_checkpoint", "load_for_evaluation", "load_start", "resume_run"]
 
@@ -210,7 +210,11 @@ def _check_optimizer(
 
 def _tell_changes(cfg: CfgNode, before: str) -> None:
     """Warns of settings that the run goes on with and did not have until now."""
-    old, new = (_flat(yaml.safe_load(text)) for text in (before, cfg.dump()))
+    try:
+        old, new = (_flat(parse_yaml(text, "the run's config")) for text in (before, cfg.dump()))
+    except (ValueError, AttributeError, TypeError):
+        _logger.warning("What changed since the checkpoint is not known: its config is damaged.")
+        return
     changed = [
         f"{key} {old.get(key)} -> {new.get(key)}"
         for key in sorted(old.keys() | new.keys())

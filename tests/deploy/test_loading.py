@@ -236,3 +236,36 @@ def test_the_file_is_ordinary_safetensors_of_bits_and_floats(exported):
 def test_packed_files_are_told_by_their_name():
     assert is_packed("x/y.safetensors")
     assert not is_packed("model_final.pth") and not is_packed("")
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("MODEL__ROI_BOX_HEAD__FC_DIM", 10**8),
+        ("MODEL__SLIM__STAGE_CHANNELS", (6, 8, 10**6)),
+        ("MODEL__ROI_BOX_HEAD__NUM_FC", 10**7),
+        ("MODEL__FPN__OUT_CHANNELS", -1),
+        ("MODEL__ANCHOR_GENERATOR__SIZES", []),
+    ],
+)
+def test_a_config_that_asks_for_more_than_the_file_holds_is_refused(
+    exported, rewritten, key, value
+):
+    """Before any of it is made: the first would take 400 GB."""
+    path = rewritten(config=changed(exported.cfg, **{key: value}).dump())
+    with _Largest() as largest, pytest.raises(ValueError, match=str(path)) as raised:
+        load_packed(path)
+    assert "\n" not in str(raised.value)
+    assert largest.bytes < 1e6
+
+
+class _Largest(TorchDispatchMode):
+    """Notes the largest tensor that takes memory."""
+
+    bytes = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        result = func(*args, **(kwargs or {}))
+        if isinstance(result, torch.Tensor) and not result.is_meta:
+            self.bytes = max(self.bytes, result.untyped_storage().nbytes())
+        return result
