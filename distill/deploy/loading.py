@@ -129,6 +129,11 @@ def _check_size(
             replace_layers(model, packed_layer)
     finally:
         handle.remove()
+    if num_classes(model) != header.num_classes:
+        raise CheckpointError(
+            f"{path} says {header.num_classes} classes and its config {num_classes(model)}: export "
+            "it again."
+        )
     _check_tensors(path, stored_state(model), tensors)
 
 

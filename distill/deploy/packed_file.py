@@ -110,12 +110,10 @@ def read_packed(path: str | os.PathLike[str]) -> tuple[PackedHeader, dict[str, T
 
 def _header(path: str | os.PathLike[str], metadata: Mapping[str, str]) -> PackedHeader:
     try:
-        return PackedHeader(
-            config=metadata["config"],
-            num_classes=int(metadata["num_classes"]),
-            class_names=tuple(json.loads(metadata["class_names"])),
-            library_version=metadata["library_version"],
-        )
+        number, names = int(metadata["num_classes"]), tuple(json.loads(metadata["class_names"]))
+        if len(names) not in (0, number) or not all(isinstance(name, str) for name in names):
+            raise ValueError
+        return PackedHeader(metadata["config"], number, names, metadata["library_version"])
     except (KeyError, ValueError, TypeError) as error:
         raise CheckpointError(
             f"{path} was not written by this library: the header of a packed detector has config, "

@@ -100,9 +100,15 @@ def last_checkpoint(checkpointer: SafeCheckpointer) -> str:
     if name and os.path.isfile(path):
         return path
     said = f"names {name!r}, which does not exist" if name else "is empty"
-    others = sorted(x.name for x in note.parent.glob("model_[0-9]*.pth"))
-    way = f"write {others[-1]} into it to go on from there" if others else "put the checkpoint back"
-    raise FileNotFoundError(f"{note} {said}: {way}, or remove it to start anew.")
+    raise FileNotFoundError(f"{note} {said}: {_way_back(path)}.")
+
+
+def _way_back(path: str) -> str:
+    """What to do without the checkpoint that last_checkpoint names."""
+    folder, name = os.path.split(path)
+    others = sorted(x.name for x in Path(folder).glob("model_[0-9]*.pth") if x.name != name)
+    earlier = f"write {others[-1]} into last_checkpoint to go on from there, or " if others else ""
+    return f"{earlier}remove last_checkpoint to start anew"
 
 
 def resume_run(
@@ -122,7 +128,10 @@ def resume_run(
             that this one can't continue.
     """
     path = last_checkpoint(checkpointer)
-    rest = checkpointer.load(path, checkpointables=[])
+    try:
+        rest = checkpointer.load(path, checkpointables=[])
+    except CheckpointError as error:
+        raise CheckpointError(f"{str(error).rstrip('.')}; {_way_back(path)}.") from error
     way = f"restore the run's own config, or start a new run from {path} in another OUTPUT_DIR"
     state, run = rest.get("trainer"), rest.get("run")
     run = run if isinstance(run, dict) and _RECORD <= run.keys() else None

@@ -15,7 +15,7 @@ from detectron2.engine import default_argument_parser, default_setup
 from detectron2.utils import comm
 from detectron2.utils.logger import setup_logger
 
-from distill.checks import check_config
+from distill.checks import check_config, check_weights
 from distill.config import add_distill_config
 from distill.engine.run_files import write_environment
 from distill.utils.config_files import merge_file, merge_overrides
@@ -83,6 +83,9 @@ def set_up(args: argparse.Namespace) -> CfgNode:
         FileNotFoundError, ValueError: in one sentence, if the config or a dataset is amiss.
     """
     cfg = build_config(args)
+    # A run that goes on needs what it started from no more.
+    resumes = args.resume and (args.stages or Path(cfg.OUTPUT_DIR, "last_checkpoint").exists())
+    check_weights(cfg, own=not resumes, teacher=not args.eval_only)
     check_config(
         cfg,
         training=not args.eval_only,

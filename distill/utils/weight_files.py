@@ -22,6 +22,7 @@ __all__ = [
     "SAFETENSORS",
     "CheckpointError",
     "is_packed_file",
+    "look_at_weight_file",
     "read_weight_file",
 ]
 
@@ -37,6 +38,25 @@ class CheckpointError(ValueError):
     """A checkpoint that can't be read or must not be."""
 
 
+def look_at_weight_file(path: str) -> None:
+    """Refuses at once, without reading it whole, what is no file of weights.
+
+    Args:
+        path: a local file.
+
+    Raises:
+        CheckpointError: one sentence that names the file.
+    """
+    start = _start(path)
+    if path.endswith(SAFETENSORS):
+        is_packed_file(path)
+    elif start.startswith(_ZIP):
+        try:
+            zipfile.ZipFile(path).close()
+        except zipfile.BadZipFile as error:
+            raise CheckpointError(_DAMAGED.format(path, first_line(error))) from error
+
+
 def read_weight_file(path: str) -> dict[str, Any]:
     """Reads what torch.save, pickle or safetensors wrote, whatever the file's name says.
 
@@ -50,9 +70,7 @@ def read_weight_file(path: str) -> dict[str, Any]:
         CheckpointError: one sentence that names the file, if it is damaged, is no such file, or
             would run code.
     """
-    with open(path, "rb") as stream:
-        start = stream.read(512)
-    _refuse_other_files(path, start)
+    start = _start(path)
     if path.endswith(SAFETENSORS) or start[8:10] == b'{"':
         return {"model": _plain_safetensors(path)}
     try:
@@ -75,8 +93,10 @@ def read_weight_file(path: str) -> dict[str, Any]:
     return data
 
 
-def _refuse_other_files(path: str, start: bytes) -> None:
-    """Refuses what is often found in the place of weights."""
+def _start(path: str) -> bytes:
+    """The first bytes of a file, unless they are of what is often found in the place of weights."""
+    with open(path, "rb") as stream:
+        start = stream.read(512)
     text = start.lstrip().lower()
     if not start:
         raise CheckpointError(_DAMAGED.format(path, "it is empty"))
@@ -87,7 +107,7 @@ def _refuse_other_files(path: str, start: bytes) -> None:
     elif text.startswith((b'{"', b"{\n", b"[\n")):
         what = "is JSON and not weights: give the checkpoint itself."
     else:
-        return
+        return start
     raise CheckpointError(f"{path} {what}")
 
 

@@ -153,11 +153,21 @@ def test_a_checkpoint_that_lacks_something_is_refused(tiny_coco, copy, keys, mes
 )
 def test_a_note_that_names_no_checkpoint_is_refused(tiny_coco, copy, note, message):
     (copy / "last_checkpoint").write_bytes(note)
-    with pytest.raises(FileNotFoundError, match=f"{message}.*: write {_LAST} into it"):
+    with pytest.raises(FileNotFoundError, match=f"{message}.*: write {_LAST} into last_checkpoint"):
         _resume(tiny_coco, copy)
     checkpointer = SafeCheckpointer(torch.nn.Linear(1, 1), str(copy))
     with pytest.raises(FileNotFoundError, match=message):
         load_for_evaluation(checkpointer, "", resume=True)
+
+
+def test_a_damaged_checkpoint_is_named_with_the_one_before(tiny_coco, copy):
+    content = bytearray((copy / _LAST).read_bytes())
+    shutil.copy(copy / _LAST, copy / "model_0000000.pth")
+    content[len(content) // 2] ^= 1
+    (copy / _LAST).write_bytes(content)
+    message = f"{_LAST} is damaged .*; write model_0000000.pth into last_checkpoint to go on"
+    with pytest.raises(ValueError, match=message):
+        _resume(tiny_coco, copy)
 
 
 def test_plain_detectron2_resumes_what_a_run_saved(tiny_coco, copy):
