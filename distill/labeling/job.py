@@ -183,7 +183,9 @@ class LabelingJob:
             found = json.loads(self.note.read_bytes())
             found = {key: found[key] for key in _SOURCES}
         except (ValueError, KeyError, TypeError) as error:
-            raise ValueError(f"{self.note} is damaged: {self.elsewhere}, or delete it.") from error
+            raise ValueError(
+                f"{self.note} is damaged: {self.elsewhere}, or delete {self.output}."
+            ) from error
         for key, value in self.settings().items():
             if found[key] != value:
                 raise ValueError(

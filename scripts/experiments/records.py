@@ -72,8 +72,8 @@ def record_runs(plan: Plan, folder: Path) -> list[Row]:
             new.append({**_row(plan, run, results), **source})
     folder.mkdir(parents=True, exist_ok=True)
     rows = {_key(row): row for row in [*read_rows(folder), *new]}
-    _write_rows(folder, list(rows.values()))
     _write_environments(folder, texts)
+    _write_rows(folder, list(rows.values()))
     return new
 
 
@@ -196,7 +196,10 @@ def _write_rows(folder: Path, rows: Sequence[Row]) -> None:
 
 def _write_environments(folder: Path, texts: Mapping[str, str]) -> None:
     path = folder / ENVIRONMENTS_FILE
-    known = path.read_text(encoding="utf-8") if path.exists() else ""
+    try:
+        known = path.read_text(encoding="utf-8") if path.exists() else ""
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is damaged ({error}): restore it, or delete it.") from error
     added = "".join(f"== {k} ==\n{v}" for k, v in texts.items() if f"== {k} ==" not in known)
     if added:
         atomic_write(path, lambda file: file.write((known + added).encode()))

@@ -119,7 +119,10 @@ def write_pseudo_file(
             stream.write(b"]")
         stream.write(b"}\n")
 
-    atomic_write(path, write)
+    try:
+        atomic_write(path, write)
+    except ValueError as error:
+        raise ValueError(f"{path} can't be written: {error}") from error
 
 
 def _dump(value: Any) -> bytes:
@@ -129,7 +132,7 @@ def _dump(value: Any) -> bytes:
         return json.dumps(value, allow_nan=False).encode()
     except ValueError as error:
         raise ValueError(
-            f"{str(value):.80} has a number that is not finite: correct it where it comes from."
+            f"{str(value):.80} has a number that is not finite: correct it where it is read from."
         ) from error
 
 
