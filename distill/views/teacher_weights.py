@@ -75,6 +75,6 @@ def local_weights(reference: str, key: str = WEIGHTS_KEY) -> str:
     if not PathManager.isfile(path):
         raise FileNotFoundError(
             f"{key}: there is no file {reference} (paths are relative to the working directory); "
-            f"train the teacher first, or set {key}"
+            f"train the teacher first, or correct {key}"
         )
     return path
