@@ -32,12 +32,13 @@ def check_datasets(names: Sequence[str], *, key: str = "DATASETS.TRAIN") -> None
         key: the config key they come from, for the messages.
 
     Raises:
-        ValueError: a name is not registered, or a JSON file is damaged.
+        ValueError: a name is not registered, or a JSON file is damaged or lists no image.
         FileNotFoundError: a file or folder of a dataset is missing.
     """
     for name in names:
         if is_json_dataset(name):
-            register_json_dataset(name)
+            if not register_json_dataset(name).images:
+                raise ValueError(f"{key} has {name}, which lists no image: name a file that does.")
             continue
         if name not in DatasetCatalog.list():
             raise ValueError(_unknown_name(name, key))

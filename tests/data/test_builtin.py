@@ -53,6 +53,12 @@ def test_a_name_like_no_other_is_refused() -> None:
         check_datasets(["zzzzzzzz"])
 
 
+def test_a_json_file_without_images_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text('{"images": [], "annotations": [], "categories": []}')
+    with pytest.raises(ValueError, match="DATASETS.TEST has .*a.json.*, which lists no image"):
+        check_datasets((f"{tmp_path}/a.json@{tmp_path}",), key="DATASETS.TEST")
+
+
 def test_missing_coco_files_are_named_one_after_the_other(coco: str, tmp_path: Path) -> None:
     advice = "DETECTRON2_DATASETS to the folder .*coco/annotations/instances_train2017.json"
     with pytest.raises(FileNotFoundError, match=f"DATASETS.TRAIN has {coco}.*a.json.*{advice}"):
