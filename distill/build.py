@@ -11,11 +11,17 @@ from detectron2.config import CfgNode, get_cfg
 from detectron2.modeling import META_ARCH_REGISTRY
 from torch import nn
 
-from distill.config import add_distill_config, check_retired_keys, student_config
+from distill.config import (
+    add_distill_config,
+    check_detector_keys,
+    check_keys,
+    student_config,
+)
 from distill.data.class_names import check_student_classes, note_class_names
 from distill.methods.base import Method, build_methods
 from distill.utils.config_files import merge_file, merge_overrides
-from distill.utils.config_keys import defines_keys
+from distill.utils.config_keys import defines_keys, limit
+from distill.utils.key_limits import anything, list_of, one_of, text, whole
 from distill.utils.model_zoo import is_in_zoo, zoo_config
 from distill.views.classes import (
     class_names,
@@ -26,7 +32,7 @@ from distill.views.classes import (
 )
 from distill.views.contract import TeachingDetector, offered_signals
 from distill.views.levels import match_levels
-from distill.views.teacher import FrozenTeacher
+from distill.views.teacher import PRECISIONS, FrozenTeacher
 from distill.views.teacher_weights import CONFIG_KEY, load_covering_weights
 
 __all__ = [
@@ -71,6 +77,15 @@ def _add_pair_keys(cfg: CfgNode) -> None:
     # The teacher's class names in its own order; () takes them from its dataset's metadata.
     distill.TEACHER.CLASSES = ()
 
+    names = list_of(text(), distinct=True)
+    limit(distill, METHODS=names, LOG_PERIOD=whole(at_least=1), LEVELS=names)
+    limit(
+        distill.TEACHER,
+        OPTS=list_of(anything()),
+        PRECISION=one_of(*PRECISIONS),
+        CLASSES=names,
+    )
+
 
 def build_pair(cfg: CfgNode) -> tuple[nn.Module, FrozenTeacher | None, list[Method]]:
     """Builds student, teacher and methods, and checks that they fit.
@@ -84,7 +99,7 @@ def build_pair(cfg: CfgNode) -> tuple[nn.Module, FrozenTeacher | None, list[Meth
     Raises:
         ValueError, FileNotFoundError: one sentence, if a key, the teacher or the pair is amiss.
     """
-    check_retired_keys(cfg)
+    check_keys(cfg)
     own = student_config(cfg)
     student = META_ARCH_REGISTRY.get(own.MODEL.META_ARCHITECTURE)(own)
     check_student_classes(cfg, student)
@@ -202,6 +217,7 @@ def read_config(reference: str, opts: Sequence[Any] = (), *, key: str = CONFIG_K
     merge_file(cfg, zoo_config(reference, key) if zoo else reference, key=key)
     overrides = _OPTS_KEY if key == CONFIG_KEY else "KEY VALUE overrides"
     merge_overrides(cfg, opts, key=overrides)
+    check_detector_keys(cfg, f"{key} {reference}: ")
     return student_config(cfg)
 
 

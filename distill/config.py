@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import torch
 from detectron2.config import CfgNode
 
-from distill.utils.config_keys import add_all_keys
+from distill.utils.config_keys import add_all_keys, check_limits
+from distill.utils.detectron2_keys import limit_detectron2_keys
 
-__all__ = ["add_distill_config", "check_retired_keys", "student_config"]
+__all__ = [
+    "add_distill_config",
+    "check_detector_keys",
+    "check_keys",
+    "check_retired_keys",
+    "student_config",
+]
 
 # Keys that older run directories and overlays may hold: the one value that still has a meaning,
 # and what to do about any other.
@@ -33,6 +41,7 @@ def add_distill_config(cfg: CfgNode) -> None:
         cfg: a config made by ``detectron2.config.get_cfg()``.
     """
     add_all_keys(cfg)
+    limit_detectron2_keys(cfg)
     for key, (value, _) in _RETIRED.items():
         *nodes, name = key.split(".")
         node = cfg
@@ -41,6 +50,66 @@ def add_distill_config(cfg: CfgNode) -> None:
         node[name] = value
     for name in _IGNORED:
         cfg.register_deprecated_key(name)
+
+
+def check_keys(cfg: CfgNode) -> None:
+    """Refuses a value that its key cannot have, and values that cannot be together.
+
+    Nothing is read or built for it.
+
+    Args:
+        cfg: the config of a training or an evaluation, with this library's keys.
+
+    Raises:
+        ValueError: one sentence that names the key and says what it may be.
+    """
+    check_retired_keys(cfg)
+    check_limits(cfg)
+    check_detector_keys(cfg)
+    solver = cfg.SOLVER
+    if solver.MAX_ITER in solver.STEPS and solver.LR_SCHEDULER_NAME == "WarmupMultiStepLR":
+        raise ValueError(
+            f"SOLVER.STEPS {tuple(solver.STEPS)} names SOLVER.MAX_ITER, where training ends: leave "
+            "that step out"
+        )
+
+
+def check_detector_keys(cfg: CfgNode, source: str = "") -> None:
+    """The part of :func:`check_keys` that a teacher's config must pass too.
+
+    Args:
+        cfg: the config of a detector, with this library's keys.
+        source: where it comes from, to begin an error with.
+
+    Raises:
+        ValueError: one sentence that names the key.
+    """
+    check_limits(cfg, groups=("MODEL", "INPUT", "TEST"), source=source)
+    mean, std = len(cfg.MODEL.PIXEL_MEAN), len(cfg.MODEL.PIXEL_STD)
+    channels = {"BGR": 3, "RGB": 3, "YUV-BT.601": 3, "L": 1}.get(cfg.INPUT.FORMAT, mean)
+    if {mean, std} != {channels}:
+        raise ValueError(
+            f"{source}MODEL.PIXEL_MEAN has {mean} numbers and MODEL.PIXEL_STD {std}, but images of "
+            f"INPUT.FORMAT {cfg.INPUT.FORMAT} have {channels} channels: give a number for each"
+        )
+    sizes = tuple(cfg.INPUT.MIN_SIZE_TRAIN)
+    if cfg.INPUT.MIN_SIZE_TRAIN_SAMPLING == "range" and len(sizes) != 2:
+        raise ValueError(
+            f"{source}INPUT.MIN_SIZE_TRAIN is {sizes}, but INPUT.MIN_SIZE_TRAIN_SAMPLING is "
+            '"range": give the least and the largest size'
+        )
+    crop = cfg.INPUT.CROP
+    if crop.ENABLED and crop.TYPE.startswith("relative") and max(crop.SIZE) > 1:
+        raise ValueError(
+            f"{source}INPUT.CROP.SIZE is {tuple(crop.SIZE)}, but INPUT.CROP.TYPE is "
+            f'"{crop.TYPE}": give shares of the image, or set the type to absolute'
+        )
+    try:
+        torch.device(cfg.MODEL.DEVICE)
+    except RuntimeError as error:
+        raise ValueError(
+            f'{source}MODEL.DEVICE is "{cfg.MODEL.DEVICE}", which is no device: take cpu or cuda'
+        ) from error
 
 
 def check_retired_keys(cfg: CfgNode) -> None:

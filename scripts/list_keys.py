@@ -3,14 +3,16 @@
 
     list_keys.py > docs/reference/keys.md
 
-Defaults come from the config itself, the explanations are the comments above the assignments in the
-functions that define the keys. Keys that follow one another without a comment share the one above.
+Defaults and what is allowed come from the config itself, the explanations are the comments above
+the assignments in the functions that define the keys. Keys that follow one another without a
+comment share the one above.
 """
 
 from __future__ import annotations
 
 import argparse
 import ast
+import functools
 import inspect
 import sys
 import textwrap
@@ -23,15 +25,17 @@ from detectron2.config import CfgNode, get_cfg
 
 from distill.config import add_distill_config
 from distill.methods import METHODS
-from distill.utils.config_keys import add_all_keys, key_adders
+from distill.utils.config_keys import add_all_keys, key_adders, key_limits
+from distill.utils.key_limits import Limit
 
 ROOT = Path(__file__).resolve().parents[1]
 
 _HEAD = """# Configuration keys
 
 Every key that `distill.add_distill_config(cfg)` adds to Detectron2's own. A key is defined, with
-its default, in the file that reads it; `scripts/list_keys.py` makes this page of those files, and a
-test keeps it current. Any key can be overridden at the end of a command: `KEY VALUE KEY VALUE`.
+its default and what it may be, in the file that reads it; `scripts/list_keys.py` makes this page of
+those files, and a test keeps it current. Numbers are finite, and another value ends in one sentence
+before anything is loaded. Any key can be overridden at the end of a command: `KEY VALUE KEY VALUE`.
 """
 _RETIRED = """## Retired keys
 
@@ -119,9 +123,24 @@ def _table(groups: list[Group], defaults: list[str]) -> list[str]:
     for group, values in zip(groups, defaults, strict=True):
         if group.keys:
             keys = ", ".join(f"`{key}`" for key in group.keys)
-            rows.append(f"| {keys} | {values} | {group.comment.replace('|', chr(92) + '|')} |")
-    head = [f"Defined in {links}.\n", "| key | default | meaning |", "|---|---|---|"]
+            comment = group.comment.replace("|", chr(92) + "|")
+            rows.append(f"| {keys} | {values} | {_allowed(group)} | {comment} |")
+    head = [f"Defined in {links}.\n", "| key | default | allowed | meaning |", "|---|---|---|---|"]
     return [*notes, *head, *rows, ""]
+
+
+def _allowed(group: Group) -> str:
+    """What the keys of a group may be; once where that is the same for all of them."""
+    texts = [str(_limits().get(f"{group.node}.{key}", "")) for key in group.keys]
+    return texts[0] if len(set(texts)) == 1 else ", ".join(f"({text})" for text in texts)
+
+
+@functools.cache
+def _limits() -> dict[str, Limit]:
+    """What this library's keys may be, by their full names."""
+    cfg = get_cfg()
+    add_all_keys(cfg)
+    return key_limits(cfg)
 
 
 def _added_by(add: Callable[[CfgNode], None]) -> dict[str, Any]:

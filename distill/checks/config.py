@@ -8,12 +8,13 @@ from __future__ import annotations
 from detectron2.config import CfgNode
 
 from distill.checks.classes import check_classes, check_teacher_classes
-from distill.config import check_retired_keys
+from distill.config import check_keys
 from distill.data.builtin import check_datasets
 from distill.data.image_check import check_images
 from distill.data.pseudo.config import check_pseudo_config
 from distill.data.pseudo.masks import refuse_pseudo_masks
 from distill.data.unlabeled_config import check_unlabeled_config
+from distill.utils.outputs import check_output_folder
 
 __all__ = ["check_config"]
 
@@ -30,7 +31,8 @@ def check_config(cfg: CfgNode, *, training: bool = True, compares_teacher: bool 
         ValueError: a key asks for what does not exist or fit, or a dataset is unknown or damaged.
         FileNotFoundError: a file or folder of a dataset is missing, or an image.
     """
-    check_retired_keys(cfg)
+    check_keys(cfg)
+    check_output_folder(cfg.OUTPUT_DIR, "OUTPUT_DIR")
     check_pseudo_config(cfg)
     if training:
         if cfg.DATASETS.UNLABELED:

@@ -16,7 +16,8 @@ from distill.data.mapper import PseudoMapper, Record
 from distill.data.records import evaluation_records, repeat_factors, training_records
 from distill.data.sampler import ResumableBatchSampler
 from distill.data.ssd_augmentation import build_ssd_mapper
-from distill.utils.config_keys import defines_keys
+from distill.utils.config_keys import defines_keys, limit
+from distill.utils.key_limits import one_of
 from distill.utils.seeding import Stream, derive_seed, seeded
 
 __all__ = [
@@ -40,6 +41,7 @@ def _add_augmentation_key(cfg: CfgNode) -> None:
     # How images are augmented and resized: default (Detectron2's INPUT keys), or ssd (distortion of
     # colors, expansion, crop by IoU, MODEL.SSD.IMAGE_SIZE; a plain resize for tests).
     cfg.INPUT.AUGMENTATION = "default"
+    limit(cfg.INPUT, AUGMENTATION=one_of("default", "ssd"))
 
 
 class _SeededDataset(Dataset):

@@ -5,14 +5,13 @@ from __future__ import annotations
 from detectron2.config import CfgNode
 
 from distill.data.pseudo.config import check_boxes_suffice
-from distill.utils.config_keys import defines_keys
+from distill.utils.config_keys import defines_keys, limit
+from distill.utils.key_limits import list_of, number, one_of, text
 
 __all__ = ["SCORE_FLOOR", "check_unlabeled_config"]
 
 # Lowest score of a detection that is kept on disk.
 SCORE_FLOOR = 0.05
-
-_MIXES = ("alternate", "ratio")
 
 
 @defines_keys
@@ -30,6 +29,13 @@ def _add_unlabeled_keys(cfg: CfgNode) -> None:
     unlabeled.SCORE_THRESHOLD = 0.5
     # Folder of the cached detections; "" is OUTPUT_DIR/pseudo_boxes.
     unlabeled.CACHE_DIR = ""
+    limit(cfg.DATASETS, UNLABELED=list_of(text()))
+    limit(
+        unlabeled,
+        MIX=one_of("alternate", "ratio"),
+        LABELED_FRACTION=number(above=0, below=1),
+        SCORE_THRESHOLD=number(at_least=SCORE_FLOOR, below=1),
+    )
 
 
 def check_unlabeled_config(cfg: CfgNode) -> None:
@@ -41,18 +47,4 @@ def check_unlabeled_config(cfg: CfgNode) -> None:
     Raises:
         ValueError: one sentence that names the key to change.
     """
-    node = cfg.DISTILL.UNLABELED
-    if node.MIX not in _MIXES:
-        raise ValueError(
-            f'DISTILL.UNLABELED.MIX is "{node.MIX}"; choose one of {", ".join(_MIXES)}'
-        )
-    if not 0 < node.LABELED_FRACTION < 1:
-        raise ValueError(
-            f"DISTILL.UNLABELED.LABELED_FRACTION is {node.LABELED_FRACTION}: set it between 0 and 1"
-        )
-    if not SCORE_FLOOR <= node.SCORE_THRESHOLD < 1:
-        raise ValueError(
-            f"DISTILL.UNLABELED.SCORE_THRESHOLD is {node.SCORE_THRESHOLD}: set it to at least "
-            f"{SCORE_FLOOR} and below 1"
-        )
     check_boxes_suffice(cfg, "DATASETS.UNLABELED")

@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from detectron2.config import CfgNode
 
-from distill.utils.config_keys import defines_keys
+from distill.utils.config_keys import defines_keys, limit
+from distill.utils.key_limits import one_of
 
 __all__ = ["autocast_dtype"]
 
@@ -15,6 +16,7 @@ def _add_precision_keys(cfg: CfgNode) -> None:
     # Precision under SOLVER.AMP.ENABLED: float16 (GPU only) or bfloat16; "" takes float16 on a
     # GPU and bfloat16 on a CPU.
     cfg.SOLVER.AMP.PRECISION = ""
+    limit(cfg.SOLVER.AMP, PRECISION=one_of("float16", "bfloat16", ""))
 
 
 _DTYPES = {"float16": torch.float16, "bfloat16": torch.bfloat16}

@@ -16,7 +16,7 @@ from detectron2.utils import comm
 from detectron2.utils.logger import setup_logger
 
 from distill.checks import check_config, check_weights
-from distill.config import add_distill_config
+from distill.config import add_distill_config, check_detector_keys
 from distill.engine.run_files import write_environment
 from distill.utils.config_files import merge_file, merge_overrides
 from distill.utils.distributed import ECHO_STATUS, is_echo
@@ -72,6 +72,7 @@ def build_config(args: argparse.Namespace) -> CfgNode:
     use_gpu = args.num_gpus > 0 and torch.cuda.is_available()
     if cfg.MODEL.DEVICE.startswith("cuda") and not use_gpu:
         cfg.MODEL.DEVICE = "cpu"
+    check_detector_keys(cfg)
     cfg.freeze()
     return cfg
 

@@ -14,7 +14,8 @@ from detectron2.solver.build import get_default_optimizer_params, maybe_add_grad
 from fvcore.common.param_scheduler import LinearParamScheduler
 from torch import nn
 
-from distill.utils.config_keys import defines_keys
+from distill.utils.config_keys import defines_keys, limit
+from distill.utils.key_limits import one_of
 
 __all__ = ["build_lr_scheduler", "build_optimizer"]
 
@@ -25,6 +26,7 @@ _ADAPTIVE = {"Adam": torch.optim.Adam, "AdamW": torch.optim.AdamW}
 def _add_solver_keys(cfg: CfgNode) -> None:
     # SGD, Adam, or AdamW (whose weight decay is the decoupled one).
     cfg.SOLVER.OPTIMIZER = "SGD"
+    limit(cfg.SOLVER, OPTIMIZER=one_of("SGD", *_ADAPTIVE))
 
 
 def build_optimizer(cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:

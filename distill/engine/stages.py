@@ -14,9 +14,10 @@ from detectron2.config import CfgNode
 from detectron2.utils import comm
 
 from distill.engine.results import RESULTS_FILE, combine_results
-from distill.utils.config_keys import defines_keys
+from distill.utils.config_keys import defines_keys, limit
 from distill.utils.distributed import from_main_process
 from distill.utils.files import atomic_write
+from distill.utils.key_limits import number, whole
 
 __all__ = ["STAGES", "run_stages", "stage_configs"]
 
@@ -34,6 +35,7 @@ def _add_stage_keys(cfg: CfgNode) -> None:
     finetune.MAX_ITER = 0
     # Its learning rate relative to SOLVER.BASE_LR.
     finetune.LR_FACTOR = 0.1
+    limit(finetune, MAX_ITER=whole(at_least=0), LR_FACTOR=number(above=0))
 
 
 Train = Callable[[CfgNode, bool], dict[str, Any]]
@@ -64,8 +66,8 @@ def stage_configs(cfg: CfgNode) -> dict[str, CfgNode]:
             "--stages out and train on DATASETS.PSEUDO alone"
         )
     length = cfg.DISTILL.FINETUNE.MAX_ITER or round(cfg.SOLVER.MAX_ITER / 3)
-    if length <= 0 or cfg.DISTILL.FINETUNE.LR_FACTOR <= 0:
-        raise ValueError("DISTILL.FINETUNE.MAX_ITER and LR_FACTOR must be positive")
+    if length < 1:
+        raise ValueError("DISTILL.FINETUNE.MAX_ITER is 0 and SOLVER.MAX_ITER too small for a third")
     first, second = cfg.clone(), cfg.clone()
     for stage, name in zip((first, second), STAGES, strict=True):
         stage.defrost()
@@ -111,20 +113,20 @@ def run_stages(cfg: CfgNode, train: Train, *, resume: bool) -> dict[str, Any]:
     output = Path(cfg.OUTPUT_DIR)
     if comm.is_main_process():
         (output / RESULTS_FILE).unlink(missing_ok=True)
-    for number, (name, stage) in enumerate(configs.items(), start=1):
+    for place, (name, stage) in enumerate(configs.items(), start=1):
         folder = output / name
         if from_main_process(partial(_is_finished, folder)) and resume:
-            _logger.info("Stage %d of %d is finished: %s.", number, len(configs), folder)
+            _logger.info("Stage %d of %d is finished: %s.", place, len(configs), folder)
             continue
         if comm.is_main_process():
-            for later in list(configs)[number:]:
+            for later in list(configs)[place:]:
                 _forget(output / later)
             folder.mkdir(parents=True, exist_ok=True)
             (folder / "config.yaml").write_text(stage.dump(), encoding="utf-8")
         comm.synchronize()
         _logger.info(
             "Stage %d of %d: %d iterations on %s.",
-            *(number, len(configs), stage.SOLVER.MAX_ITER),
+            *(place, len(configs), stage.SOLVER.MAX_ITER),
             ", ".join((*stage.DATASETS.TRAIN, *stage.DATASETS.PSEUDO)),
         )
         results = train(stage, resume)

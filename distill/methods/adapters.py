@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from distill.views.levels import Level
 
-__all__ = ["Initialize", "build_adapters", "near_zero", "variance_preserving"]
+__all__ = ["ADAPTERS", "Initialize", "build_adapters", "near_zero", "variance_preserving"]
 
 Initialize = Callable[[Tensor], object]
 """Fills the weights of an adapter, in place."""
@@ -21,6 +21,9 @@ variance_preserving: Initialize = partial(nn.init.kaiming_normal_, nonlinearity=
 """N(0, 1 / fan-in): values keep their scale, for losses that divide by the student's deviation."""
 
 _KERNELS = {"conv3x3": 3, "conv1x1": 1}
+
+ADAPTERS = (*_KERNELS, "none")
+"""What `build_adapters` can build, and ADAPTER of a method may be."""
 
 
 def build_adapters(
@@ -39,8 +42,8 @@ def build_adapters(
     Raises:
         ValueError: if the kind is unknown, or is "none" though the channels differ.
     """
-    if kind not in (*_KERNELS, "none"):
-        raise ValueError(f'{key} is "{kind}"; choose one of {", ".join(_KERNELS)}, none')
+    if kind not in ADAPTERS:
+        raise ValueError(f'{key} is "{kind}"; choose one of {", ".join(ADAPTERS)}')
     adapters = nn.ModuleDict()
     for level in levels:
         equal = level.student_channels == level.teacher_channels

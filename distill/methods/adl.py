@@ -13,21 +13,17 @@ from detectron2.config import CfgNode, configurable
 from torch import Tensor
 
 from distill.losses import adaptive_distillation_sums
-from distill.methods.base import METHODS, MethodOutput, check_choices
+from distill.methods.base import METHODS, MethodOutput
 from distill.methods.dense import DenseMethod
 from distill.methods.pictures import draw_dense_discrepancy
 from distill.methods.schedule import Schedule, schedule_keys
+from distill.utils.config_keys import limit
+from distill.utils.key_limits import number, one_of
 from distill.views.dense_pairs import count_positives
 from distill.views.student import StudentSignals
 from distill.views.teacher import TeacherSignals
 
 __all__ = ["ADL"]
-
-_CHOICES = {
-    "FORM": ("code", "paper"),
-    "NORMALIZER": ("teacher", "positives"),
-    "HEAD": ("dense", "rpn"),
-}
 
 
 @METHODS.register()
@@ -56,6 +52,16 @@ class ADL(DenseMethod):
         node.HEAD = "dense"
         # Factor of the loss over training.
         node.SCHEDULE = schedule_keys("constant")
+        limit(
+            node,
+            WEIGHT=number(at_least=0),
+            FORM=one_of("code", "paper"),
+            GAMMA=number(at_least=0),
+            BETA=number(at_least=0),
+            THETA=number(at_least=0),
+            NORMALIZER=one_of("teacher", "positives"),
+            HEAD=one_of("dense", "rpn"),
+        )
 
     @configurable
     def __init__(
@@ -77,17 +83,10 @@ class ADL(DenseMethod):
             ValueError: one sentence that names the key, if a value is not allowed.
         """
         super().__init__(schedule, mask_padding=mask_padding, head=head)
-        given = {"FORM": form, "NORMALIZER": normalizer, "HEAD": head}
-        check_choices("DISTILL.ADL", given, _CHOICES)
         if head == "rpn" and normalizer == "positives":
             raise ValueError(
                 'DISTILL.ADL.NORMALIZER is "positives", which an RPN samples at random; set it to '
                 '"teacher" where DISTILL.ADL.HEAD is "rpn"'
-            )
-        if min(gamma, beta, theta) < 0:
-            raise ValueError(
-                f"DISTILL.ADL.GAMMA, BETA and THETA are {gamma}, {beta} and {theta}; "
-                "none may be negative"
             )
         self.weight = weight
         self.constants = {"gamma": gamma, "beta": beta, "theta": theta, "form": form}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -13,7 +13,7 @@ from fvcore.common.registry import Registry
 from torch import Tensor, nn
 
 from distill.methods.schedule import Schedule
-from distill.utils.config_keys import add_all_keys, defines_keys
+from distill.utils.config_keys import add_all_keys, check_limits, defines_keys
 from distill.utils.wording import did_you_mean
 from distill.views.dense_pairs import check_dense_pair
 from distill.views.levels import Level
@@ -25,7 +25,6 @@ __all__ = [
     "Method",
     "MethodOutput",
     "build_methods",
-    "check_choices",
 ]
 
 M = TypeVar("M", bound="Method")
@@ -88,8 +87,12 @@ class Method(nn.Module):
         Args:
             cfg: the student's config.
             matched: levels that student and teacher share; for methods that read the neck.
+
+        Raises:
+            ValueError: one sentence that names the key, if a value is not allowed.
         """
         node = cfg.DISTILL[cls.name]
+        check_limits(node, source=f"DISTILL.{cls.name}.")
         arguments = {key.lower(): value for key, value in node.items() if key != "SCHEDULE"}
         return {"schedule": Schedule.from_config(node.SCHEDULE, cfg.SOLVER.MAX_ITER), **arguments}
 
@@ -104,6 +107,9 @@ class Method(nn.Module):
         """
         cfg = get_cfg()
         add_all_keys(cfg)
+        node = cfg.DISTILL[cls.name]
+        keys = {name for name in changes if name.upper() in node and name != "schedule"}
+        node.update({name.upper(): changes.pop(name) for name in keys})
         return cls(cfg, matched, **changes)
 
     @property
@@ -159,24 +165,6 @@ def _add_method_keys(cfg: CfgNode) -> None:
     for name, method in METHODS:
         node = cfg.DISTILL[name] = CfgNode()
         method.add_keys(node)
-
-
-def check_choices(
-    node: str, given: Mapping[str, str], choices: Mapping[str, Sequence[str]]
-) -> None:
-    """Checks the values of a method's keys.
-
-    Args:
-        node: config node of the method, for the message.
-        given: value by key.
-        choices: allowed values by key.
-
-    Raises:
-        ValueError: one sentence that names the key, if a value is not allowed.
-    """
-    for key, value in given.items():
-        if value not in choices[key]:
-            raise ValueError(f'{node}.{key} is "{value}"; choose one of {", ".join(choices[key])}')
 
 
 def build_methods(names: Iterable[str], cfg: CfgNode, levels: tuple[Level, ...]) -> list[Method]:

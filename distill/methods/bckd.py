@@ -20,11 +20,13 @@ from distill.losses import (
     iou_localization,
     largest_discrepancy,
 )
-from distill.methods.base import METHODS, MethodOutput, check_choices
+from distill.methods.base import METHODS, MethodOutput
 from distill.methods.dense import DenseMethod
 from distill.methods.pictures import draw_dense_discrepancy
 from distill.methods.schedule import Schedule, schedule_keys
+from distill.utils.config_keys import limit
 from distill.utils.distributed import mean_over_devices
+from distill.utils.key_limits import number, one_of
 from distill.views.dense_pairs import count_positives
 from distill.views.roi import RoiOutputs
 from distill.views.sharing import SharedProposals, share_proposals
@@ -32,8 +34,6 @@ from distill.views.student import StudentSignals
 from distill.views.teacher import TeacherSignals
 
 __all__ = ["BCKD"]
-
-_CHOICES = {"IOU_TYPE": ("giou", "iou"), "HEAD": ("dense", "roi")}
 
 
 @dataclass(frozen=True)
@@ -69,6 +69,14 @@ class BCKD(DenseMethod):
         node.HEAD = "dense"
         # Factor of both terms over training.
         node.SCHEDULE = schedule_keys("constant")
+        limit(
+            node,
+            CLS_WEIGHT=number(at_least=0),
+            LOC_WEIGHT=number(at_least=0),
+            IOU_TYPE=one_of("giou", "iou"),
+            WEIGHT_EXPONENT=number(above=0),
+            HEAD=one_of("dense", "roi"),
+        )
 
     @configurable
     def __init__(
@@ -89,11 +97,6 @@ class BCKD(DenseMethod):
             ValueError: one sentence that names the key, if a value is not allowed.
         """
         super().__init__(schedule, mask_padding=mask_padding, head=head)
-        check_choices("DISTILL.BCKD", {"IOU_TYPE": iou_type, "HEAD": head}, _CHOICES)
-        if weight_exponent <= 0:
-            raise ValueError(
-                f"DISTILL.BCKD.WEIGHT_EXPONENT is {weight_exponent}; it must be positive"
-            )
         self.weights = {"cls": cls_weight, "loc": loc_weight}
         self.iou_type = iou_type
         self.weight_exponent = weight_exponent

@@ -14,6 +14,8 @@ from distill.losses import distribution_distillation
 from distill.methods.base import METHODS, MethodOutput
 from distill.methods.dense import DenseMethod
 from distill.methods.schedule import Schedule, schedule_keys
+from distill.utils.config_keys import limit
+from distill.utils.key_limits import number
 from distill.views.dense_pairs import LevelPair
 from distill.views.proposals import anchor_levels
 from distill.views.student import StudentSignals
@@ -43,6 +45,12 @@ class LD(DenseMethod):
         node.TEMPERATURE = 10.0
         # Factor of both terms over training.
         node.SCHEDULE = schedule_keys("constant")
+        limit(
+            node,
+            WEIGHT=number(at_least=0),
+            VALUABLE_WEIGHT=number(at_least=0),
+            TEMPERATURE=number(above=0),
+        )
 
     @configurable
     def __init__(
@@ -60,8 +68,6 @@ class LD(DenseMethod):
             ValueError: if the temperature is not positive.
         """
         super().__init__(schedule, mask_padding=mask_padding)
-        if temperature <= 0:
-            raise ValueError(f"DISTILL.LD.TEMPERATURE is {temperature}; it must be positive")
         self.weight = weight
         self.valuable_weight = valuable_weight
         self.temperature = temperature

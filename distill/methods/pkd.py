@@ -15,10 +15,12 @@ from detectron2.config import CfgNode, configurable
 from torch import Tensor
 
 from distill.losses import pearson_imitation
-from distill.methods.adapters import build_adapters, variance_preserving
+from distill.methods.adapters import ADAPTERS, build_adapters, variance_preserving
 from distill.methods.base import METHODS
 from distill.methods.neck import NeckContext, NeckMethod
 from distill.methods.schedule import Schedule, schedule_keys
+from distill.utils.config_keys import limit
+from distill.utils.key_limits import number, one_of, whole
 from distill.views.levels import Level
 
 __all__ = ["PKD"]
@@ -44,6 +46,12 @@ class PKD(NeckMethod):
         node.ADAPTER = "conv1x1"
         # Factor of the loss over training.
         node.SCHEDULE = schedule_keys("constant")
+        limit(
+            node,
+            WEIGHT=number(at_least=0),
+            LEVELS=whole(at_least=1),
+            ADAPTER=one_of(*ADAPTERS),
+        )
 
     @configurable
     def __init__(
@@ -60,8 +68,6 @@ class PKD(NeckMethod):
         Raises:
             ValueError: one sentence that names the key, if a value is not allowed.
         """
-        if levels < 1:
-            raise ValueError(f"DISTILL.PKD.LEVELS is {levels}; it must be at least 1")
         used = matched[:levels]
         # The loss divides by the deviation of the adapted map: from weights near 0, with which
         # other methods start, the gradient of the adapters would be thousands of times larger.

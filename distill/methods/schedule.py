@@ -7,6 +7,9 @@ from dataclasses import dataclass
 
 from detectron2.config import CfgNode
 
+from distill.utils.config_keys import limit
+from distill.utils.key_limits import number, one_of, whole
+
 __all__ = ["Schedule", "schedule_keys"]
 
 _DECAYS = ("constant", "linear", "staircase", "cosine")
@@ -91,4 +94,12 @@ def schedule_keys(name: str) -> CfgNode:
     node.WARMUP_ITERS = 0
     # Iteration at which the decay is complete; 0 means SOLVER.MAX_ITER.
     node.MAX_ITER = 0
+    limit(
+        node,
+        NAME=one_of(*_DECAYS),
+        END_FACTOR=number(at_least=0),
+        STAIRS=whole(at_least=1),
+        WARMUP_ITERS=whole(at_least=0),
+        MAX_ITER=whole(at_least=0),
+    )
     return node

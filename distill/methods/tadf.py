@@ -21,12 +21,14 @@ from distill.losses import (
     gaussian_box_masks,
     masked_imitation,
 )
-from distill.methods.adapters import build_adapters, near_zero
-from distill.methods.base import METHODS, MethodOutput, check_choices
+from distill.methods.adapters import ADAPTERS, build_adapters, near_zero
+from distill.methods.base import METHODS, MethodOutput
 from distill.methods.neck import MapPair, NeckContext, NeckMethod
 from distill.methods.pictures import draw_proposals
 from distill.methods.schedule import Schedule, schedule_keys
 from distill.ops.boxes import aligned_overlap
+from distill.utils.config_keys import limit
+from distill.utils.key_limits import number, one_of, whole
 from distill.views.levels import Level
 from distill.views.roi import RoiOutputs
 from distill.views.sharing import SharedProposals, share_proposals
@@ -34,14 +36,6 @@ from distill.views.student import StudentSignals
 from distill.views.teacher import TeacherSignals
 
 __all__ = ["TADF"]
-
-_CHOICES = {
-    "SHARE": ("student", "teacher", "both"),
-    "LEVEL_ASSIGNMENT": ("area", "all"),
-    "CLS_LOSS": ("bce", "kl"),
-    "CLS_GATE": ("fg", "correct", "better"),
-    "REG_GATE": ("proposal", "student", "none"),
-}
 
 
 @METHODS.register()
@@ -81,6 +75,19 @@ class TADF(NeckMethod):
         node.REG_GATE = "proposal"
         # Factor of all terms over training.
         node.SCHEDULE = schedule_keys("linear")
+        limit(
+            node,
+            NECK_WEIGHT=number(at_least=0),
+            CLS_WEIGHT=number(at_least=0),
+            REG_WEIGHT=number(at_least=0),
+            SHARE=one_of("student", "teacher", "both"),
+            LEVEL_ASSIGNMENT=one_of("area", "all"),
+            CANONICAL_BOX_SIZE=whole(at_least=1),
+            ADAPTER=one_of(*ADAPTERS),
+            CLS_LOSS=one_of("bce", "kl"),
+            CLS_GATE=one_of("fg", "correct", "better"),
+            REG_GATE=one_of("proposal", "student", "none"),
+        )
 
     @configurable
     def __init__(
@@ -104,14 +111,6 @@ class TADF(NeckMethod):
         Raises:
             ValueError: one sentence that names the key, if a choice is unknown.
         """
-        given = {
-            "SHARE": share,
-            "LEVEL_ASSIGNMENT": level_assignment,
-            "CLS_LOSS": cls_loss,
-            "CLS_GATE": cls_gate,
-            "REG_GATE": reg_gate,
-        }
-        check_choices("DISTILL.TADF", given, _CHOICES)
         adapters = nn.ModuleDict()
         if neck_weight:
             adapters = build_adapters(

@@ -13,7 +13,8 @@ from detectron2.structures import Boxes, Instances
 from torch import Tensor
 
 from distill.modeling.dense.config import tower_detector_arguments, tower_keys
-from distill.utils.config_keys import defines_keys
+from distill.utils.config_keys import defines_keys, limit
+from distill.utils.key_limits import number
 from distill.views.detector_keys import DetectorKeys, reads_keys
 
 __all__ = ["ConfigurableFCOS", "add_fcos_config"]
@@ -33,6 +34,12 @@ def add_fcos_config(cfg: CfgNode) -> None:
     # Weight of the positives in the focal loss, and its exponent.
     fcos.FOCAL_LOSS_ALPHA = 0.25
     fcos.FOCAL_LOSS_GAMMA = 2.0
+    limit(
+        fcos,
+        CENTER_SAMPLING_RADIUS=number(above=0),
+        FOCAL_LOSS_ALPHA=number(at_least=0, at_most=1),
+        FOCAL_LOSS_GAMMA=number(at_least=0),
+    )
 
 
 @META_ARCH_REGISTRY.register()

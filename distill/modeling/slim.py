@@ -17,7 +17,8 @@ from fvcore.nn import weight_init
 from torch import nn
 from torch.nn import functional as F
 
-from distill.utils.config_keys import defines_keys
+from distill.utils.config_keys import defines_keys, limit
+from distill.utils.key_limits import list_of, text, whole
 
 __all__ = [
     "SlimStem",
@@ -49,6 +50,13 @@ def add_slim_config(cfg: CfgNode) -> None:
     slim.NORM = "BN"
     # Outputs without a pyramid; the pyramid takes MODEL.FPN.IN_FEATURES.
     slim.OUT_FEATURES = ("res2", "res3", "res4")
+    limit(
+        slim,
+        STEM_CHANNELS=whole(at_least=1),
+        STAGE_CHANNELS=list_of(whole(at_least=1), at_least=1),
+        BLOCKS=list_of(whole(at_least=1), at_least=1),
+        OUT_FEATURES=list_of(text(), at_least=1, distinct=True),
+    )
 
 
 class SlimStem(CNNBlockBase):
@@ -133,7 +141,7 @@ def slim_channels(slim: CfgNode) -> tuple[int, ...]:
     Raises:
         ValueError: not every stage has a block.
     """
-    if len(slim.BLOCKS) != len(slim.STAGE_CHANNELS) or min(slim.BLOCKS, default=0) < 1:
+    if len(slim.BLOCKS) != len(slim.STAGE_CHANNELS):
         raise ValueError(
             f"MODEL.SLIM.BLOCKS {tuple(slim.BLOCKS)} must give at least one block for each entry "
             f"of MODEL.SLIM.STAGE_CHANNELS {tuple(slim.STAGE_CHANNELS)}."

@@ -21,7 +21,7 @@ from distill.views.student import image_sizes
 
 __all__ = ["FrozenTeacher", "TeacherSignals"]
 
-_PRECISIONS = ("auto", "float32", "float16", "bfloat16")
+PRECISIONS = ("auto", "float32", "float16", "bfloat16")
 
 
 class FrozenTeacher:
@@ -60,10 +60,9 @@ class FrozenTeacher:
         Raises:
             ValueError: if the precision is unknown.
         """
-        if precision not in _PRECISIONS:
+        if precision not in PRECISIONS:
             raise ValueError(
-                f'DISTILL.TEACHER.PRECISION is "{precision}"; choose one of '
-                f"{', '.join(_PRECISIONS)}"
+                f'DISTILL.TEACHER.PRECISION is "{precision}"; choose one of {", ".join(PRECISIONS)}'
             )
         self.model = model.eval().requires_grad_(False)
         self.cfg = cfg

@@ -110,7 +110,6 @@ def test_the_second_stage_is_a_third_as_long_by_default(tiny_coco, tmp_path):
     [
         (("DATASETS.PSEUDO", "()"), "DATASETS.PSEUDO"),
         (("DATASETS.TRAIN", "()"), "DATASETS.TRAIN"),
-        (("DISTILL.FINETUNE.LR_FACTOR", "0.0"), "DISTILL.FINETUNE"),
         (("SOLVER.MAX_ITER", "1", "DISTILL.FINETUNE.MAX_ITER", "0"), "DISTILL.FINETUNE"),
     ],
 )

@@ -40,7 +40,7 @@ def test_adl_may_be_divided_by_the_positives_instead() -> None:
         ({"head": "roi"}, 'DISTILL.ADL.HEAD is "roi"; choose one of dense, rpn'),
         ({"normalizer": "x"}, 'DISTILL.ADL.NORMALIZER is "x"; choose one of teacher'),
         ({"head": "rpn", "normalizer": "positives"}, "DISTILL.ADL.NORMALIZER"),
-        ({"gamma": -1.0}, "DISTILL.ADL.GAMMA, BETA and THETA are -1.0, 1.0 and 1.8"),
+        ({"gamma": -1.0}, "DISTILL.ADL.GAMMA is -1.0; it must be at least 0"),
     ],
 )
 def test_a_value_that_cannot_be_is_refused_with_its_key(arguments: dict, message: str) -> None:

@@ -8,7 +8,6 @@ from helpers import tiny
 from torch import nn
 
 from distill.methods import METHODS, TADF, IDaDet, Method, build_methods
-from distill.methods.base import check_choices
 from distill.methods.schedule import Schedule
 from distill.views.levels import Level
 
@@ -94,12 +93,3 @@ def test_by_default_the_teacher_must_provide_what_the_student_must() -> None:
         requires = frozenset({"features", "roi"})
 
     assert Needy(Schedule()).teacher_requires == {"features", "roi"}
-
-
-def test_choices_are_checked_with_the_key_to_change() -> None:
-    choices = {"LOSS": ("l2", "cosine"), "SHARE": ("student",)}
-    check_choices("DISTILL.Odd", {"LOSS": "l2", "SHARE": "student"}, choices)
-    check_choices("DISTILL.Odd", {}, choices)
-    with pytest.raises(ValueError) as error:
-        check_choices("DISTILL.Odd", {"SHARE": "student", "LOSS": "l3"}, choices)
-    assert str(error.value) == 'DISTILL.Odd.LOSS is "l3"; choose one of l2, cosine'

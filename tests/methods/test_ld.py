@@ -41,5 +41,5 @@ def test_bins_that_differ_are_refused() -> None:
 
 
 def test_a_temperature_that_is_not_positive_is_refused() -> None:
-    with pytest.raises(ValueError, match="DISTILL.LD.TEMPERATURE is 0.0; it must be positive"):
+    with pytest.raises(ValueError, match="DISTILL.LD.TEMPERATURE is 0.0; it must be above 0"):
         tiny_dense.method(LD, temperature=0.0)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from detectron2.config import CfgNode
 
-from distill.utils.config_keys import defines_keys
+from distill.utils.config_keys import defines_keys, limit
+from distill.utils.key_limits import list_of, number, text
 
 __all__ = ["check_boxes_suffice", "check_pseudo_config"]
 
@@ -30,10 +31,13 @@ def _add_pseudo_keys(cfg: CfgNode) -> None:
     # Without DATASETS.TRAIN: the dataset in whose order the student's classes are; "" is the first
     # of DATASETS.TEST, or of DATASETS.PSEUDO.
     pseudo.CLASSES_OF = ""
+    limit(cfg.DATASETS, PSEUDO=list_of(text()), REPEAT_FACTORS=list_of(number(above=0)))
+    score = number(at_least=0, below=1)
+    limit(pseudo, SCORE_THRESHOLD=score, IGNORE_THRESHOLD=score)
 
 
 def check_pseudo_config(cfg: CfgNode) -> None:
-    """Refuses values that make no sense.
+    """Refuses values that make no sense together.
 
     Args:
         cfg: the config.
@@ -42,11 +46,6 @@ def check_pseudo_config(cfg: CfgNode) -> None:
         ValueError: one sentence that names the key to change.
     """
     node = cfg.DISTILL.PSEUDO
-    for key in ("SCORE_THRESHOLD", "IGNORE_THRESHOLD"):
-        if not 0 <= node[key] < 1:
-            raise ValueError(
-                f"DISTILL.PSEUDO.{key} is {node[key]}: set it to at least 0 and below 1"
-            )
     if not node.THRESHOLDS and node.IGNORE_THRESHOLD > node.SCORE_THRESHOLD:
         raise ValueError(
             f"DISTILL.PSEUDO.IGNORE_THRESHOLD {node.IGNORE_THRESHOLD} is above SCORE_THRESHOLD "
@@ -67,8 +66,6 @@ def check_pseudo_config(cfg: CfgNode) -> None:
             f"DATASETS.REPEAT_FACTORS has {len(factors)} numbers for {len(names)} datasets: give "
             "one for each of DATASETS.TRAIN, then for each of DATASETS.PSEUDO"
         )
-    if any(factor <= 0 for factor in factors):
-        raise ValueError(f"DATASETS.REPEAT_FACTORS {factors} must be above 0")
 
 
 def check_boxes_suffice(cfg: CfgNode, source: str) -> None:

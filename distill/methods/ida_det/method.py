@@ -21,13 +21,15 @@ from distill.losses import (
     inner_product_imitation,
     squared_imitation,
 )
-from distill.methods.adapters import build_adapters, near_zero
-from distill.methods.base import METHODS, MethodOutput, check_choices
+from distill.methods.adapters import ADAPTERS, build_adapters, near_zero
+from distill.methods.base import METHODS, MethodOutput
 from distill.methods.ida_det.selector import ProposalSelector, SelectedProposals
 from distill.methods.neck import MapPair, NeckContext, NeckMethod
 from distill.methods.pictures import draw_discrepancy
 from distill.methods.schedule import Schedule, schedule_keys
 from distill.ops.box_masks import anchor_overlap_masks, box_union_mask
+from distill.utils.config_keys import limit
+from distill.utils.key_limits import number, one_of, whole
 from distill.views.levels import Level, common_region
 from distill.views.proposals import anchor_levels
 from distill.views.student import StudentSignals
@@ -35,11 +37,6 @@ from distill.views.teacher import TeacherSignals
 
 __all__ = ["IDaDet"]
 
-_CHOICES = {
-    "LOSS": ("entropy", "l2", "cosine", "inner_product"),
-    "SUPPORT": ("crops", "mask"),
-    "COMPARE": ("auto", "raw", "adapted"),
-}
 _LOSSES = {
     "l2": squared_imitation,
     "cosine": cosine_imitation,
@@ -98,6 +95,28 @@ class IDaDet(NeckMethod):
         node.JOINT_NMS_THRESHOLD = 0.0
         # Factor of the loss over training.
         node.SCHEDULE = schedule_keys("constant")
+        limit(
+            node,
+            WEIGHT=number(at_least=0),
+            SELECTION=one_of(
+                "discrepancy", "random", "all", "objectness", "ground_truth", "everywhere"
+            ),
+            FRACTION=number(above=0, at_most=1),
+            LOSS=one_of("entropy", *_LOSSES),
+            LOG_WEIGHT=number(at_least=0),
+            SUPPORT=one_of("crops", "mask"),
+            POOL_LEVELS=one_of("every", "assigned", "finest"),
+            COMPARE=one_of("auto", "raw", "adapted"),
+            TEMPERATURE=number(above=0),
+            RESOLUTION=whole(at_least=1),
+            CANONICAL_BOX_SIZE=whole(at_least=1),
+            ADAPTER=one_of(*ADAPTERS),
+            TOPK=whole(at_least=1),
+            OBJECTNESS_THRESHOLD=number(at_least=0, below=1),
+            FALLBACK_TOPK=whole(at_least=0),
+            NMS_THRESHOLD=number(at_least=0, at_most=1),
+            JOINT_NMS_THRESHOLD=number(at_least=0, at_most=1),
+        )
 
     @configurable
     def __init__(
@@ -118,8 +137,6 @@ class IDaDet(NeckMethod):
         Raises:
             ValueError: one sentence that names the key, if a value is unknown or does not fit.
         """
-        given = {"LOSS": loss, "SUPPORT": support, "COMPARE": compare}
-        check_choices("DISTILL.IDaDet", given, _CHOICES)
         used = selector.used_levels(matched)
         equal = all(x.student_channels == x.teacher_channels for x in used)
         if compare == "raw" and not equal:

@@ -13,10 +13,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from distill.methods.base import check_choices
 from distill.methods.ida_det.discrepancy import relative_distance, softmax_distance
 from distill.methods.ida_det.filtering import filter_proposals, join_proposals
-from distill.methods.ida_det.selection import check_fraction, select_top
+from distill.methods.ida_det.selection import select_top
 from distill.ops.roi_lookup import pool_boxes, pool_pairs
 from distill.views.levels import Level, assign_levels
 from distill.views.proposals import Proposals
@@ -24,13 +23,6 @@ from distill.views.student import StudentSignals
 from distill.views.teacher import TeacherSignals
 
 __all__ = ["ProposalSelector", "SelectedProposals"]
-
-_CHOICES = {
-    "SELECTION": ("discrepancy", "random", "all", "objectness", "ground_truth", "everywhere"),
-    "POOL_LEVELS": ("every", "assigned", "finest"),
-}
-_POSITIVE = ("TEMPERATURE", "RESOLUTION", "CANONICAL_BOX_SIZE", "TOPK")
-_NOT_NEGATIVE = ("OBJECTNESS_THRESHOLD", "FALLBACK_TOPK", "NMS_THRESHOLD", "JOINT_NMS_THRESHOLD")
 
 
 @dataclass(frozen=True)
@@ -83,9 +75,6 @@ class ProposalSelector:
         fallback_topk: the best so many proposals of each detector are kept all the same.
         nms_threshold: IoU of non-maximum suppression within a detector's proposals; 0 for none.
         joint_nms_threshold: the same for both detectors' together.
-
-    Raises:
-        ValueError: one sentence that names the key, if a value is unknown or out of range.
     """
 
     selection: str
@@ -99,17 +88,6 @@ class ProposalSelector:
     fallback_topk: int
     nms_threshold: float
     joint_nms_threshold: float
-
-    def __post_init__(self) -> None:
-        """Checks the fields."""
-        given = {"SELECTION": self.selection, "POOL_LEVELS": self.pool_levels}
-        check_choices("DISTILL.IDaDet", given, _CHOICES)
-        check_fraction(self.fraction, "DISTILL.IDaDet.FRACTION")
-        for key in _POSITIVE + _NOT_NEGATIVE:
-            value = getattr(self, key.lower())
-            if value < 0 or (value == 0 and key in _POSITIVE):
-                least = "above 0" if key in _POSITIVE else "0 or more"
-                raise ValueError(f"DISTILL.IDaDet.{key} is {value}; it must be {least}")
 
     @property
     def selects_cells(self) -> bool:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from detectron2.config import CfgNode
 
 from distill.modeling.dense.config import tower_keys
-from distill.utils.config_keys import defines_keys
+from distill.utils.config_keys import defines_keys, limit
+from distill.utils.key_limits import list_of, number, whole
 
 __all__ = ["add_atss_config"]
 
@@ -32,3 +33,13 @@ def add_atss_config(cfg: CfgNode) -> None:
     atss.CLS_LOSS_WEIGHT = 1.0
     atss.BOX_LOSS_WEIGHT = 2.0
     atss.CENTERNESS_LOSS_WEIGHT = 1.0
+    limit(
+        atss,
+        TOPK=whole(at_least=1),
+        BBOX_REG_WEIGHTS=list_of(number(above=0), length=4),
+        FOCAL_LOSS_ALPHA=number(at_least=0, at_most=1),
+        FOCAL_LOSS_GAMMA=number(at_least=0),
+        CLS_LOSS_WEIGHT=number(at_least=0),
+        BOX_LOSS_WEIGHT=number(at_least=0),
+        CENTERNESS_LOSS_WEIGHT=number(at_least=0),
+    )

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from detectron2.config import CfgNode
 
-from distill.utils.config_keys import defines_keys
+from distill.utils.config_keys import defines_keys, limit
+from distill.utils.key_limits import number, one_of
 
 __all__ = ["add_binary_config"]
 
@@ -28,3 +29,4 @@ def add_binary_config(cfg: CfgNode) -> None:
     # Normalization of stem, blocks and shortcuts: any of Detectron2's, or FrozenStatsBN: frozen
     # statistics with a trained affine map.
     binary.NORM = "BN"
+    limit(binary, QUANTIZER=one_of("mean", "learned"), RECONSTRUCTION_WEIGHT=number(at_least=0))

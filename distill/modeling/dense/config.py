@@ -10,6 +10,8 @@ from detectron2.layers import ShapeSpec
 from detectron2.modeling import build_backbone
 
 from distill.modeling.norm import head_norm
+from distill.utils.config_keys import limit
+from distill.utils.key_limits import list_of, number, text, whole
 
 __all__ = ["detection_arguments", "tower_arguments", "tower_detector_arguments", "tower_keys"]
 
@@ -36,6 +38,16 @@ def tower_keys(*, score_thresh: float) -> CfgNode:
     node.SCORE_THRESH_TEST = score_thresh
     node.TOPK_CANDIDATES_TEST = 1000
     node.NMS_THRESH_TEST = 0.6
+    limit(
+        node,
+        NUM_CLASSES=whole(at_least=1),
+        IN_FEATURES=list_of(text(), at_least=1, distinct=True),
+        NUM_CONVS=whole(at_least=0),
+        PRIOR_PROB=number(above=0, below=1),
+        SCORE_THRESH_TEST=number(at_least=0, at_most=1),
+        TOPK_CANDIDATES_TEST=whole(at_least=1),
+        NMS_THRESH_TEST=number(at_least=0, at_most=1),
+    )
     return node
 
 

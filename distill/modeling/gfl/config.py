@@ -5,7 +5,8 @@ from __future__ import annotations
 from detectron2.config import CfgNode
 
 from distill.modeling.dense.config import tower_keys
-from distill.utils.config_keys import defines_keys
+from distill.utils.config_keys import defines_keys, limit
+from distill.utils.key_limits import number, whole
 
 __all__ = ["add_gfl_config"]
 
@@ -32,3 +33,12 @@ def add_gfl_config(cfg: CfgNode) -> None:
     gfl.CLS_LOSS_WEIGHT = 1.0
     gfl.BOX_LOSS_WEIGHT = 2.0
     gfl.DFL_LOSS_WEIGHT = 0.25
+    limit(
+        gfl,
+        TOPK=whole(at_least=1),
+        REG_MAX=whole(at_least=1),
+        QUALITY_BETA=number(at_least=0),
+        CLS_LOSS_WEIGHT=number(at_least=0),
+        BOX_LOSS_WEIGHT=number(at_least=0),
+        DFL_LOSS_WEIGHT=number(at_least=0),
+    )

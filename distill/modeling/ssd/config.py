@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from detectron2.config import CfgNode
 
-from distill.utils.config_keys import defines_keys
+from distill.utils.config_keys import defines_keys, limit
+from distill.utils.key_limits import list_of, number, whole
 
 __all__ = ["add_ssd_config"]
 
@@ -46,3 +47,22 @@ def add_ssd_config(cfg: CfgNode) -> None:
     ssd.SCORE_THRESH_TEST = 0.01
     ssd.TOPK_CANDIDATES_TEST = 400
     ssd.NMS_THRESH_TEST = 0.45
+    limit(
+        ssd,
+        NUM_CLASSES=whole(at_least=1),
+        IMAGE_SIZE=whole(at_least=1),
+        VGG_CHANNELS=list_of(whole(at_least=1), length=5),
+        VGG_CONVS=list_of(whole(at_least=1), length=5),
+        FC_CHANNELS=whole(at_least=1),
+        FC_DILATION=whole(at_least=1),
+        EXTRA_CHANNELS=list_of(whole(at_least=2)),
+        EXTRA_CONV_STRIDES=list_of(whole(at_least=1)),
+        EXTRA_PADDINGS=list_of(whole(at_least=0)),
+        EXTRA_STRIDES=list_of(whole(at_least=1)),
+        BBOX_REG_WEIGHTS=list_of(number(above=0), length=4),
+        IOU_THRESHOLD=number(at_least=0, below=1),
+        NEGATIVE_RATIO=number(at_least=0),
+        SCORE_THRESH_TEST=number(at_least=0, at_most=1),
+        TOPK_CANDIDATES_TEST=whole(at_least=1),
+        NMS_THRESH_TEST=number(at_least=0, at_most=1),
+    )

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from detectron2.config import CfgNode
 
-from distill.utils.config_keys import defines_keys
+from distill.utils.config_keys import defines_keys, limit
+from distill.utils.key_limits import anything, list_of, number, one_of, whole
 
 __all__ = ["add_pretrain_config"]
 
@@ -34,6 +35,17 @@ def add_pretrain_config(cfg: CfgNode) -> None:
     pretrain.RESIZE = 256
     # Smoothing of the labels where there is no teacher.
     pretrain.LABEL_SMOOTHING = 0.1
+    limit(
+        pretrain,
+        STEP=one_of("activations", "weights", "both"),
+        ACTIVATIONS_OPTS=list_of(anything()),
+        WEIGHTS_OPTS=list_of(anything()),
+        NUM_CLASSES=whole(at_least=1),
+        CROP_SIZE=whole(at_least=1),
+        CROP_SCALE=list_of(number(above=0, at_most=1), length=2),
+        RESIZE=whole(at_least=1),
+        LABEL_SMOOTHING=number(at_least=0, below=1),
+    )
 
     teacher = pretrain.TEACHER = CfgNode()
     # Gives the soft labels: a classification model of torchvision by name, or the config file of

@@ -249,13 +249,13 @@ def test_selecting_keeps_no_graph() -> None:
         ("selection", "odd", 'SELECTION is "odd"; choose one of discrepancy, random, all'),
         ("pool_levels", "odd", 'POOL_LEVELS is "odd"; choose one of every, assigned, finest'),
         ("temperature", 0.0, "TEMPERATURE is 0.0; it must be above 0"),
-        ("resolution", 0, "RESOLUTION is 0; it must be above 0"),
-        ("canonical_box_size", -1, "CANONICAL_BOX_SIZE is -1; it must be above 0"),
-        ("topk", 0, "TOPK is 0; it must be above 0"),
-        ("objectness_threshold", -0.1, "OBJECTNESS_THRESHOLD is -0.1; it must be 0 or more"),
-        ("fallback_topk", -1, "FALLBACK_TOPK is -1; it must be 0 or more"),
-        ("nms_threshold", -0.1, "NMS_THRESHOLD is -0.1; it must be 0 or more"),
-        ("joint_nms_threshold", -0.1, "JOINT_NMS_THRESHOLD is -0.1; it must be 0 or more"),
+        ("resolution", 0, "RESOLUTION is 0; it must be at least 1"),
+        ("canonical_box_size", -1, "CANONICAL_BOX_SIZE is -1; it must be at least 1"),
+        ("topk", 0, "TOPK is 0; it must be at least 1"),
+        ("objectness_threshold", -0.1, "OBJECTNESS_THRESHOLD is -0.1; it must be at least 0"),
+        ("fallback_topk", -1, "FALLBACK_TOPK is -1; it must be at least 0"),
+        ("nms_threshold", -0.1, "NMS_THRESHOLD is -0.1; it must be at least 0"),
+        ("joint_nms_threshold", -0.1, "JOINT_NMS_THRESHOLD is -0.1; it must be at least 0"),
     ],
 )
 def test_values_out_of_range_are_refused_with_their_key(
@@ -263,7 +263,7 @@ def test_values_out_of_range_are_refused_with_their_key(
 ) -> None:
     cfg = tiny.rcnn_cfg(**{f"DISTILL__IDaDet__{field.upper()}": value})
     for build in (
-        lambda: tiny_ida.selector_of(**{field: value}),
+        lambda: IDaDet.with_defaults(LEVELS, **{field: value}),
         lambda: IDaDet(cfg, LEVELS),
     ):
         with pytest.raises(ValueError) as error:
