@@ -83,7 +83,7 @@ def _add_pair_keys(cfg: CfgNode) -> None:
         distill.TEACHER,
         OPTS=list_of(anything()),
         PRECISION=one_of(*PRECISIONS),
-        CLASSES=names,
+        CLASSES=list_of(text()),
     )
 
 

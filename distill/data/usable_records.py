@@ -12,8 +12,9 @@ from torch.utils.data import Dataset, Subset
 
 from distill.data.image_files.unusable import Unusable, find_unusable, has_local_file
 from distill.data.registration import is_json_dataset, json_path
-from distill.utils.config_keys import defines_keys
+from distill.utils.config_keys import defines_keys, limit
 from distill.utils.distributed import from_main_process
+from distill.utils.key_limits import one_of
 from distill.utils.wording import some_of
 
 __all__ = ["LOOKS", "refuse_unusable", "usable_numbers", "usable_records"]
@@ -36,6 +37,7 @@ def _add_image_keys(cfg: CfgNode) -> None:
     # counted in the log. A training image that fails when it is drawn is replaced by the next one;
     # a test image counts as one in which nothing is found.
     cfg.DATALOADER.SKIP_UNREADABLE = False
+    limit(cfg.DATALOADER, CHECK_IMAGES=one_of(*LOOKS))
 
 
 def usable_records(cfg: CfgNode, records: Sequence, key: str, *names: str) -> Sequence:

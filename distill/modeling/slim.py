@@ -141,7 +141,7 @@ def slim_channels(slim: CfgNode) -> tuple[int, ...]:
     Raises:
         ValueError: not every stage has a block.
     """
-    if len(slim.BLOCKS) != len(slim.STAGE_CHANNELS):
+    if len(slim.BLOCKS) != len(slim.STAGE_CHANNELS) or min(slim.BLOCKS, default=0) < 1:
         raise ValueError(
             f"MODEL.SLIM.BLOCKS {tuple(slim.BLOCKS)} must give at least one block for each entry "
             f"of MODEL.SLIM.STAGE_CHANNELS {tuple(slim.STAGE_CHANNELS)}."

@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 from helpers import tiny
 
+from distill.config import check_keys
 from distill.data.unlabeled_config import check_unlabeled_config
 
 
@@ -18,6 +19,7 @@ from distill.data.unlabeled_config import check_unlabeled_config
 )
 def test_values_that_make_no_sense_are_refused_in_one_sentence(changes, message):
     with pytest.raises(ValueError, match=message) as raised:
+        check_keys(tiny.rcnn_cfg(**changes))
         check_unlabeled_config(tiny.rcnn_cfg(**changes))
     assert "\n" not in str(raised.value)
 

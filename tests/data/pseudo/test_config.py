@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 from detectron2.config import CfgNode, get_cfg
 
-from distill.config import add_distill_config
+from distill.config import add_distill_config, check_keys
 from distill.data.pseudo.config import check_pseudo_config
 
 
@@ -27,7 +27,7 @@ def test_the_defaults_are_accepted():
         ("DATASETS.PSEUDO", ("coco_2017_train",), '"coco_2017_train", which is no JSON file'),
         ("DATASETS.PSEUDO", ("a.json",), "set MODEL.MASK_ON to False"),
         ("DATASETS.REPEAT_FACTORS", (1.0, 2.0), "has 2 numbers for 1 datasets"),
-        ("DATASETS.REPEAT_FACTORS", (0.0,), "must be above 0"),
+        ("DATASETS.REPEAT_FACTORS", (0.0,), "of its entry 0.0: it must be above 0"),
     ],
 )
 def test_a_value_without_sense_is_refused_by_its_key(key, value, message):
@@ -39,4 +39,5 @@ def test_a_value_without_sense_is_refused_by_its_key(key, value, message):
     parent[name] = value
     cfg.MODEL.MASK_ON = key == "DATASETS.PSEUDO"
     with pytest.raises(ValueError, match=message):
+        check_keys(cfg)
         check_pseudo_config(cfg)
