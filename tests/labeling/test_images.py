@@ -53,6 +53,19 @@ def test_a_folder_without_images_is_refused(tmp_path: Path) -> None:
         ImageListing.from_folder(tmp_path / "nowhere")
 
 
+def test_links_to_folders_are_not_followed_and_this_is_said(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "a.png").write_bytes(b"")
+    (tmp_path / "up").symlink_to(tmp_path, target_is_directory=True)
+    (tmp_path / "itself.png").symlink_to(tmp_path / "itself.png")
+    listing = ImageListing.from_folder(tmp_path)
+    assert [name for name, _ in listing] == ["a.png", "itself.png"]
+    assert f"1 links to folders below {tmp_path} are not followed" in caplog.text
+    # What can't be opened is left out with a reason, as any other file.
+    assert "symbolic links" in MappedImages(listing, mapper())[1]["reason"]
+
+
 def test_a_dataset_keeps_its_order_and_ids(registered: list[dict], tmp_path: Path) -> None:
     MetadataCatalog.get(NAME).image_root = str(tmp_path)
     for name, image_id in (("sub/b.png", 9), ("sub/a.png", np.int64(4)), ("sub/c.png", "x")):

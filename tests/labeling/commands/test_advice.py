@@ -10,6 +10,8 @@ import pytest
 import torch
 from helpers import tiny, tiny_labeling
 
+from distill.data.pseudo.thresholds import Thresholds
+
 # Keys that only a training has, and its options.
 _FOREIGN = re.compile(
     r"DISTILL\.|OUTPUT_DIR|--resume|--eval-only|DATASETS\.(PSEUDO|UNLABELED|TEST)"
@@ -25,6 +27,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     tiny_labeling.write_noise(root / "images", 1)
     (root / "text").write_text("<html>not here</html>")
     torch.save({"model": {"a": torch.ones(3)}}, root / "other.pth")
+    Thresholds(0.5, {"emu": 0.5}).save(root / "cows.json")
+    tiny_labeling.write_noise(root / "pictures", 1)
+    done = tiny_labeling.plan(root, output=str(root / "done"), classes=tiny_labeling.CLASSES)
+    done.claim()
+    done.result.write_text("{")
     torch.save({"model": {"a": torch.full((3,), torch.nan)}}, root / "nan.pth")
     return root
 
@@ -49,6 +56,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("--classes ant", "--classes"),
         ("--images no", "--images"),
         ("--thresholds text", "text"),
+        ("--thresholds cows.json", "cows.json has thresholds of emu, none of which"),
+        ("--output pictures", "--output pictures holds images, 0.png for one"),
+        ("--output done", "pseudo.json is damaged: delete it"),
     ],
 )
 def test_advice_to_label_is_of_the_options(
@@ -60,7 +70,7 @@ def test_advice_to_label_is_of_the_options(
 ) -> None:
     monkeypatch.chdir(folder)
     command = "generate --config-file teacher/teacher.yaml --weights teacher/teacher.pth"
-    command += " --images images --output out --num-gpus 0 --classes ant bee cow"
+    command += f" --images {folder}/images --output out --num-gpus 0 --classes ant bee cow"
     with pytest.raises(SystemExit) as left:
         pseudo_label.main([*command.split(), *change.split()])
     assert left.value.code == 2

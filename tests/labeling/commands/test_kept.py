@@ -24,19 +24,19 @@ from distill.data.records import training_records
 
 _SQUARE = [[4.0, 4.0, 40.0, 4.0, 40.0, 36.0, 4.0, 36.0]]
 _RLE = {"size": [48, 64], "counts": [0, 48 * 64]}
-# Ids of every size, an image without a box, a crowd, and whatever an exporter adds.
+# Ids of every kind, an image without a box, a crowd, and whatever an exporter adds.
 _LABELS: dict[str, Any] = {
     "info": {"description": "Mine", "version": "3", "contributor": "somebody"},
     "licenses": [{"id": 2, "name": "CC"}],
     "images": [
         {"id": 10, "file_name": "a.png", "width": 64, "height": 48, "license": 2},
-        {"id": 5, "file_name": "b.png", "width": 64, "height": 48, "flickr_url": "x"},
+        {"id": "b", "file_name": "b.png", "width": 64, "height": 48, "flickr_url": "x"},
         {"id": 0, "file_name": "c.png", "width": 64, "height": 48},
     ],
     "annotations": [
         {
             "id": 2**60,
-            "image_id": 5,
+            "image_id": "b",
             "category_id": 3,
             "bbox": [4.0, 4.0, 36.0, 32.0],
             "area": 1152.0,
@@ -95,8 +95,10 @@ def _split(labels: str = "labels.json") -> dict[str, Any]:
     return json.loads(path.read_text())
 
 
-def test_a_split_keeps_all_that_its_labels_say() -> None:
+def test_a_split_keeps_all_that_its_labels_say(tmp_path: Path) -> None:
     made = _split()
+    # The images lie beside the labels, and the split elsewhere.
+    assert made["info"]["image_root"] == str(tmp_path)
     for key in ("licenses", "images", "annotations", "categories"):
         assert made[key] == _LABELS[key]
     assert made["info"].items() >= _LABELS["info"].items()
@@ -111,7 +113,7 @@ def test_a_split_of_a_split_does_too() -> None:
 
 
 def test_a_split_trains_masks_and_crowds_stay_crowds(tmp_path: Path) -> None:
-    _split(f"labels.json@{tmp_path}")
+    _split()
     name = str(tmp_path / "out" / "labels_100pct_seed0.json")
     cfg = tiny.rcnn_cfg(MODEL__MASK_ON=True, DATASETS__TRAIN=(name,), DATASETS__TEST=())
     check_datasets([name])
@@ -134,7 +136,7 @@ def test_completed_labels_keep_all_and_the_others_get_free_ids(capsys) -> None:
     assert made["annotations"][:3] == _LABELS["annotations"]
     assert [(x["id"], x["image_id"]) for x in made["annotations"][3:]] == [
         (2**60 + 1, 10),
-        (2**60 + 2, 5),
+        (2**60 + 2, "b"),
     ]
     # By name, with the ids that the labels have; 4 is free between 3 and 8.
     first, second = _LABELS["categories"]
@@ -151,7 +153,7 @@ def test_masks_are_not_trained_where_pseudo_labels_have_none(tmp_path: Path) -> 
     cfg = tiny.changed(
         tiny.rcnn_cfg(),
         MODEL__MASK_ON=True,
-        DATASETS__TRAIN=("completed.json@.",),
+        DATASETS__TRAIN=("completed.json",),
         DATASETS__TEST=(),
     )
     with pytest.raises(ValueError, match=r"MODEL.MASK_ON is True, but completed.json has 2 pseudo"):
