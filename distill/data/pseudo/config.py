@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from detectron2.config import CfgNode
 
+from distill.data.pseudo.thresholds import Thresholds
 from distill.utils.config_keys import defines_keys, limit
 from distill.utils.key_limits import list_of, number, text
 
@@ -59,6 +60,8 @@ def check_pseudo_config(cfg: CfgNode) -> None:
             )
     if cfg.DATASETS.PSEUDO:
         check_boxes_suffice(cfg, "DATASETS.PSEUDO")
+        if node.THRESHOLDS:
+            Thresholds.load(node.THRESHOLDS)
     factors = tuple(cfg.DATASETS.REPEAT_FACTORS)
     names = (*cfg.DATASETS.TRAIN, *cfg.DATASETS.PSEUDO)
     if factors and len(factors) != len(names):

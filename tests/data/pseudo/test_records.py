@@ -11,6 +11,7 @@ from helpers.three_images import RECORDS, three_boxes
 from PIL import Image
 
 from distill.config import add_distill_config
+from distill.data.pseudo.config import check_pseudo_config
 from distill.data.pseudo.file import PseudoFile
 from distill.data.pseudo.labels import PseudoLabels
 from distill.data.pseudo.records import load_pseudo_records, pseudo_records
@@ -98,6 +99,19 @@ def test_a_file_of_thresholds_has_one_per_class(tmp_path):
     cfg.DISTILL.PSEUDO.IGNORE_THRESHOLD = 0.4
     with pytest.raises(ValueError, match="IGNORE_THRESHOLD 0.4 is above the threshold of ant"):
         load_pseudo_records(cfg, name)
+
+
+def test_thresholds_of_another_teacher_or_none_are_refused(tmp_path):
+    name = _file(tmp_path)
+    Thresholds(0.5, {"emu": 0.3}).save(tmp_path / "t.json")
+    cfg = _config(THRESHOLDS=str(tmp_path / "t.json"))
+    with pytest.raises(ValueError, match=r"DISTILL.PSEUDO.THRESHOLDS .*t.json has .*emu, none"):
+        load_pseudo_records(cfg, name)
+    (tmp_path / "t.json").write_text("{}")
+    cfg.DATASETS.PSEUDO = (name,)
+    # Before any file of labels is read.
+    with pytest.raises(ValueError, match=r"t.json is no thresholds file"):
+        check_pseudo_config(cfg)
 
 
 def test_classes_are_matched_by_name_with_those_of_the_test_dataset(tmp_path, caplog):
