@@ -9,6 +9,7 @@ from detectron2.config import CfgNode
 from detectron2.data import MetadataCatalog
 from detectron2.data.build import filter_images_with_few_keypoints
 
+from distill.data.coco_json.masks import is_sound_rle
 from distill.data.mapper import Annotation, Record
 
 __all__ = ["check_keypoint_sigmas", "fit_annotations"]
@@ -83,16 +84,30 @@ def _with_masks(cfg: CfgNode, source: str, records: Sequence[Record]) -> Sequenc
                         f"INPUT.MASK_FORMAT is polygon, but {source} has masks as RLE, that of a "
                         f"box of {record['file_name']} among them: set it to bitmask"
                     )
+    broken = _drop_broken_rle(records)
+    bare += broken
     if not bare:
         return records
     _logger.warning(
-        "%d of the %d boxes of %s have no mask, and are left out, as MODEL.MASK_ON is True.",
+        "%d of the %d boxes of %s have no sound mask, and are left out, as MODEL.MASK_ON is True.",
         *(bare, boxes, source),
     )
     return [
         {**record, "annotations": [x for x in _of(record) if "segmentation" in x]}
         for record in records
     ]
+
+
+def _drop_broken_rle(records: Sequence[Record]) -> int:
+    """Removes masks that would stop or crash whoever unpacks them; returns how many."""
+    broken = [
+        x
+        for x in _annotations(records)
+        if isinstance(x.get("segmentation"), dict) and not is_sound_rle(x["segmentation"])
+    ]
+    for x in broken:
+        del x["segmentation"]
+    return len(broken)
 
 
 def _complete_keypoints(cfg: CfgNode, names: Sequence[str], records: Sequence[Record]) -> None:

@@ -19,7 +19,9 @@ from detectron2.utils.file_io import PathManager
 from pycocotools.coco import COCO
 
 from distill.data.coco_json import CocoFile, read_coco
-from distill.data.coco_json.masks import usable_mask
+from distill.data.coco_json.file import Entry
+from distill.data.coco_json.keypoints import keypoint_metadata, keypoint_numbers
+from distill.data.coco_json.masks import is_sound_rle, usable_mask
 
 try:
     from faster_coco_eval import COCOeval_faster
@@ -86,7 +88,7 @@ class NormalizedCOCOEvaluator(COCOEvaluator):
         ]
         numbers = None if img_ids is None else [self._image_number(x) for x in img_ids]
         for task in tasks:
-            self._coco_api = coco_index(self._file, masks=task == "segm")
+            self._coco_api = coco_index(self._file, task)
             # An evaluation adds keys to the detections that it is given.
             self._evaluate_task([dict(x) for x in numbered], task, numbers)
 
@@ -161,15 +163,20 @@ class FasterCOCOEvaluator(NormalizedCOCOEvaluator):
         return evaluation
 
 
-def coco_index(file: CocoFile, *, masks: bool = False) -> COCO:
+def coco_index(file: CocoFile, task: str = "bbox") -> COCO:
     """A file's content as pycocotools has it, with numbers from 1 on for all ids.
 
     Args:
         file: the file.
-        masks: leave out boxes without a mask, and have masks in a form that is known to be sound.
+        task: what is evaluated: "bbox", "segm" (boxes without a sound mask are left out) or
+            "keypoints" (those of boxes without any are invisible).
+
+    Raises:
+        ValueError: one sentence, if keypoints are wrong.
     """
     index = COCO()
     images, classes = file.image_places(), file.class_places()
+    keypoints = len(keypoint_metadata(file).get("keypoint_names", ())) or None
     index.dataset = {
         "info": {},
         "images": [{**x, "id": number} for number, x in enumerate(file.images, start=1)],
@@ -178,22 +185,24 @@ def coco_index(file: CocoFile, *, masks: bool = False) -> COCO:
     }
     for number, x in enumerate(file.annotations, start=1):
         image = images[x["image_id"]]
-        box = {
-            **x,
-            "id": number,
-            "image_id": image + 1,
-            "category_id": classes[x["category_id"]] + 1,
-        }
-        if masks:
-            box["segmentation"] = usable_mask(x.get("segmentation"), file.images[image])
-            if box["segmentation"] is None:
-                continue
-        if x.get("keypoints"):
-            box.setdefault("num_keypoints", sum(bool(v) for v in x["keypoints"][2::3]))
+        places = {"image_id": image + 1, "category_id": classes[x["category_id"]] + 1}
+        box = {**x, **places, "id": number}
+        if task == "segm" and not _has_mask(box, file.images[image]):
+            continue
+        if task == "keypoints":
+            points = keypoint_numbers(file, x, keypoints) if x.get("keypoints") else []
+            points = points or [0, 0, 0] * (keypoints or 0)
+            box |= {"keypoints": points, "num_keypoints": sum(v > 0 for v in points[2::3])}
         index.dataset["annotations"].append(box)
     with contextlib.redirect_stdout(io.StringIO()):
         index.createIndex()
     return index
+
+
+def _has_mask(box: Entry, image: Entry) -> bool:
+    """Whether a box has a sound mask, which is brought into the one form."""
+    mask = box["segmentation"] = usable_mask(box.get("segmentation"), image)
+    return mask is not None and (isinstance(mask, list) or is_sound_rle(mask))
 
 
 @contextlib.contextmanager

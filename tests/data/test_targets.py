@@ -67,6 +67,14 @@ def test_masks_as_rle_name_the_key_and_train_as_bitmasks(tmp_path, counts):
     assert masks.shape == (2, 48, 64) and masks[0].sum() == 400
 
 
+def test_a_mask_whose_runs_do_not_add_up_is_left_out(tmp_path, caplog):
+    broken = {"size": [48, 64], "counts": "zz"}
+    cfg = _config(tmp_path, _with_masks(_RLE, broken, _RLE, _RLE), MASK_ON=True)
+    cfg.INPUT.MASK_FORMAT = "bitmask"
+    assert [len(x["annotations"]) for x in training_records(cfg)] == [1, 2]
+    assert "1 of the 4 boxes" in caplog.text
+
+
 def test_crowds_may_be_rle_as_those_of_coco_are(tmp_path):
     content = _with_masks(_SQUARE, _RLE, _SQUARE, _SQUARE)
     content["annotations"][1]["iscrowd"] = 1

@@ -5,11 +5,10 @@ from __future__ import annotations
 from typing import Any, NoReturn
 
 from distill.data.coco_json.file import Entry
-from distill.data.coco_json.values import Ids, as_id, as_number
+from distill.data.coco_json.values import NUMBERS, Ids, as_id, as_number
 
 __all__ = ["BoxCleaner"]
 
-_NUMBERS = frozenset((int, float))
 _WORDS = {"true": 1, "false": 0, "": 0}
 
 
@@ -80,7 +79,7 @@ class BoxCleaner:
             left, top, width, height = box
             # Whole numbers stay such, which Detectron2 resizes by rounding down. Whatever is
             # infinite or no number makes the sum so.
-            plain = _NUMBERS.issuperset(map(type, box))
+            plain = NUMBERS.issuperset(map(type, box))
             if not (plain and (left + top + width + height) * 0.0 == 0.0):
                 left, top, width, height = x["bbox"] = [as_number(value) for value in box]
             if width < 0 or height < 0:

@@ -10,6 +10,9 @@ from distill.data.coco_json.values import as_id, as_whole_number
 
 __all__ = ["clean_categories", "clean_images", "entries", "unused_roots"]
 
+# No image has a side of so many pixels.
+_LONGEST = 2**31
+
 
 def entries(content: dict[str, Any], key: str) -> list[Entry]:
     """The list of objects under a key.
@@ -109,13 +112,13 @@ def _side(image: Entry, key: str) -> int:
         side = as_whole_number(image.get(key))
     except ValueError:
         side = 0
-    if side > 0:
+    if 0 < side < _LONGEST:
         return side
     if image.get(key) is None:
         raise ValueError(f"{key!r} is missing in image {image['id']!r}: write it, in pixels")
     raise ValueError(
         f"image {image['id']!r} has the size {image.get('width')} x {image.get('height')}: "
-        "both must be whole numbers above 0"
+        "both must be whole numbers above 0, of pixels"
     )
 
 

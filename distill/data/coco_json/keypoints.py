@@ -5,10 +5,12 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from distill.data.coco_json.file import CocoFile
+from distill.data.coco_json.file import CocoFile, Entry
+from distill.data.coco_json.values import as_number
 
-__all__ = ["keypoint_metadata"]
+__all__ = ["keypoint_metadata", "keypoint_numbers"]
 
+_LONGEST = 2**31
 _COLOR = (102, 204, 255)
 _SIDES = ((r"left", "right"), (r"Left", "Right"), (r"LEFT", "RIGHT"))
 # A side as a letter of its own: l_eye, eye.L.
@@ -38,6 +40,32 @@ def keypoint_metadata(file: CocoFile) -> dict[str, Any]:
         "keypoint_flip_map": tuple(_pairs(names)),
         "keypoint_connection_rules": _connections(names, found[0].get("skeleton")),
     }
+
+
+def keypoint_numbers(file: CocoFile, annotation: Entry, count: int | None = None) -> list[float]:
+    """A box' keypoints: x, y and visibility of each.
+
+    Args:
+        file: the file that has it.
+        annotation: the box.
+        count: how many it must have, if that is known.
+
+    Raises:
+        ValueError: one sentence that names the box.
+    """
+    points = annotation["keypoints"]
+    try:
+        numbers = [x if type(x) is int else as_number(x) for x in points]
+        if len(numbers) % 3 or count not in (None, len(numbers) // 3):
+            raise ValueError
+        # An integer that no float holds is no place in an image.
+        return [float(x) if abs(x) > _LONGEST else x for x in numbers]
+    except (TypeError, ValueError, OverflowError) as error:
+        expected = "" if count is None else f" of {count} points"
+        raise ValueError(
+            f"{file.path}: box {annotation['id']!r} has the keypoints {str(points):.80}: write x, "
+            f"y and visibility{expected}, as numbers."
+        ) from error
 
 
 def _pairs(names: tuple[str, ...]) -> list[tuple[str, str]]:

@@ -14,7 +14,7 @@ from detectron2.utils.logger import log_first_n
 from distill.data.coco_json.entries import clean_categories
 from distill.data.coco_json.file import CocoFile, Entry
 from distill.data.coco_json.folders import ImageFolder
-from distill.data.coco_json.keypoints import keypoint_metadata
+from distill.data.coco_json.keypoints import keypoint_metadata, keypoint_numbers
 from distill.data.coco_json.masks import usable_mask
 from distill.data.coco_json.reading import read_coco
 
@@ -140,8 +140,8 @@ def _add_annotations(
     if without_mask:
         log_first_n(
             logging.WARNING,
-            f"{file.path}: {without_mask} masks are no polygon of three points and no RLE of their "
-            "image's size; their boxes count where only boxes are trained on.",
+            f"{file.path}: {without_mask} masks are no polygon of three points in their image and "
+            "no RLE of its size; their boxes count where only boxes are trained on.",
             key="message",
             name=__name__,
         )
@@ -149,13 +149,5 @@ def _add_annotations(
 
 def _pixel_centers(annotation: Entry, file: CocoFile) -> list[float]:
     """Keypoints in Detectron2's coordinates, where a pixel's center is at a half."""
-    points = annotation["keypoints"]
-    try:
-        if len(points) % 3:
-            raise ValueError
-        return [float(x) + 0.5 if i % 3 != 2 else int(x) for i, x in enumerate(points)]
-    except (TypeError, ValueError) as error:
-        raise ValueError(
-            f"{file.path}: box {annotation['id']!r} has the keypoints {str(points):.80}: write x, "
-            "y and visibility of each, as numbers."
-        ) from error
+    points = keypoint_numbers(file, annotation)
+    return [x + 0.5 if i % 3 != 2 else x for i, x in enumerate(points)]

@@ -6,7 +6,10 @@ import math
 from collections.abc import Iterable
 from typing import Any
 
-__all__ = ["Ids", "as_id", "as_number", "as_whole_number"]
+__all__ = ["NUMBERS", "Ids", "as_id", "as_number", "as_whole_number"]
+
+# Types of plain numbers.
+NUMBERS = frozenset((int, float))
 
 # A whole number beyond this may have been rounded where it was written as a float.
 _EXACT = 2**53

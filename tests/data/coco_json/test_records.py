@@ -59,7 +59,8 @@ def test_reading_again_gives_the_same(tmp_path):
 
 def test_a_box_with_a_broken_mask_counts_without_it(tmp_path, caplog):
     content = coco()
-    masks = [[[1, 2, 3, 4]], {"size": [1, 2], "counts": "x"}, "none", []]
+    far = [[0, 0, 1e9, 0, 1e9, 1e9]]
+    masks = [far, {"size": [1, 2], "counts": "x"}, [[1, 2, 3, 4, "x", 6]], []]
     for box, mask in zip(content["annotations"], masks, strict=True):
         box["segmentation"] = mask
     path = write_coco(tmp_path / "labels.json", content)
