@@ -40,7 +40,11 @@ def _check(cfg: CfgNode, training: bool) -> None:
     for key in ("TRAIN", "UNLABELED", "PSEUDO", "TEST") if training else ("TEST",):
         # A dataset that is there twice is loaded once.
         for name in dict.fromkeys(cfg.DATASETS[key]):
-            refuse_unusable(cfg, _records(cfg, key, name), key, name)
+            records = _records(cfg, key, name)
+            # Detectron2 finds out after the training.
+            if key == "TEST" and not len(records):
+                raise ValueError(f"DATASETS.TEST has {name}, which holds no image: correct it.")
+            refuse_unusable(cfg, records, key, name)
 
 
 def _records(cfg: CfgNode, key: str, name: str) -> Sequence[Record]:

@@ -106,7 +106,10 @@ def evaluation_records(cfg: CfgNode, name: str) -> Sequence[Record]:
     if cfg.MODEL.LOAD_PROPOSALS:
         proposals = [cfg.DATASETS.PROPOSAL_FILES_TEST[list(cfg.DATASETS.TEST).index(name)]]
     use_one_reader(name)
-    records = get_detection_dataset_dicts([name], filter_empty=False, proposal_files=proposals)
+    try:
+        records = get_detection_dataset_dicts([name], filter_empty=False, proposal_files=proposals)
+    except AssertionError as error:
+        raise ValueError(f"DATASETS.TEST has {name}, which holds no image: correct it.") from error
     return usable_records(cfg, records, "TEST", name)
 
 

@@ -14,6 +14,7 @@ from helpers import tiny, tiny_labeling
 from distill.checks import check_config
 from distill.data import check_datasets
 from distill.data.image_check import check_images
+from distill.data.loader import build_test_loader
 
 KEYS = ("TRAIN", "TEST", "UNLABELED", "PSEUDO")
 NAME = "dataset_of_image_check"
@@ -166,3 +167,13 @@ def test_an_evaluation_does_not_ask_for_training_images(tmp_path: Path, images: 
     with pytest.raises(FileNotFoundError, match="1 of 4 images of DATASETS.TRAIN"):
         check_config(config("TRAIN", name))
     check_config(config("TRAIN", name), training=False)
+
+
+def test_a_test_dataset_without_images_is_refused_before_training(
+    tmp_path: Path, images: list[Path]
+) -> None:
+    name = coco(tmp_path, [])
+    with pytest.raises(ValueError, match="DATASETS.TEST has .*coco.json.* which holds no image"):
+        look(config("TEST", name))
+    with pytest.raises(ValueError, match="DATASETS.TEST has .*coco.json.* which holds no image"):
+        build_test_loader(config("TEST", name), name)

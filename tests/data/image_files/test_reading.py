@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import random
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from PIL import Image
 
 from distill import add_distill_config
 from distill.data.image_files import UnreadableImage, read_image, read_record
+from distill.data.image_files.header import size_in_header
 from distill.data.loader import build_mapper
 from distill.labeling.images import ImageListing, MappedImages
 
@@ -148,3 +150,31 @@ def test_the_error_passes_between_processes() -> None:
     assert (error.path, error.reason) == ("a.png", "it is empty")
     # As torch's loader makes an error of a worker anew.
     assert str(UnreadableImage(str(error))) == str(error)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("suffix", ["jpg", "png", "tiff", "webp", "gif", "bmp"])
+def test_any_damage_is_named_or_harmless(tmp_path: Path, suffix: str) -> None:
+    rng, path = random.Random(suffix), tmp_path / f"x.{suffix}"
+    noise = np.random.default_rng(0).integers(0, 256, (20, 30, 3), dtype=np.uint8)
+    exif = Image.Exif()
+    exif[274] = 6
+    Image.fromarray(noise).save(path, exif=exif)
+    whole, refused = path.read_bytes(), 0
+    for number in range(40):
+        content = bytearray(whole)
+        if number % 2:
+            del content[rng.randrange(len(content)) :]
+        else:
+            for _ in range(4):
+                content[rng.randrange(min(len(content), 200))] = rng.randrange(256)
+        path.write_bytes(content)
+        try:
+            height, width, _ = read_image(str(path), "BGR").shape
+        except UnreadableImage as error:
+            refused += 1
+            assert error.reason and "\n" not in str(error)
+        else:
+            # What the look at the header passes is what is read.
+            assert size_in_header(str(path)) == (width, height)
+    assert 0 < refused < 40
