@@ -10,7 +10,7 @@ from detectron2.data import DatasetCatalog
 from distill.data.mapper import Record
 from distill.data.pseudo.records import image_records
 from distill.data.registration import register_json_dataset
-from distill.data.usable_records import LOOKS, refuse_unusable
+from distill.data.usable_records import refuse_unusable
 from distill.utils.distributed import from_main_process
 
 __all__ = ["check_images"]
@@ -28,10 +28,7 @@ def check_images(cfg: CfgNode, *, training: bool = True) -> None:
     Raises:
         ValueError, FileNotFoundError: one sentence that counts them and names the first.
     """
-    look = cfg.DATALOADER.CHECK_IMAGES
-    if look not in LOOKS:
-        raise ValueError(f'DATALOADER.CHECK_IMAGES is "{look}"; choose one of {", ".join(LOOKS)}')
-    if look == "none" or cfg.DATALOADER.SKIP_UNREADABLE:
+    if cfg.DATALOADER.CHECK_IMAGES == "none" or cfg.DATALOADER.SKIP_UNREADABLE:
         return
     from_main_process(lambda: _check(cfg, training))
 

@@ -17,10 +17,7 @@ from distill.utils.distributed import from_main_process
 from distill.utils.key_limits import one_of
 from distill.utils.wording import some_of
 
-__all__ = ["LOOKS", "refuse_unusable", "usable_numbers", "usable_records"]
-
-# The values of DATALOADER.CHECK_IMAGES.
-LOOKS = ("header", "decode", "none")
+__all__ = ["refuse_unusable", "usable_numbers", "usable_records"]
 
 _logger = logging.getLogger(__name__)
 
@@ -37,7 +34,7 @@ def _add_image_keys(cfg: CfgNode) -> None:
     # counted in the log. A training image that fails when it is drawn is replaced by the next one;
     # a test image counts as one in which nothing is found.
     cfg.DATALOADER.SKIP_UNREADABLE = False
-    limit(cfg.DATALOADER, CHECK_IMAGES=one_of(*LOOKS))
+    limit(cfg.DATALOADER, CHECK_IMAGES=one_of("header", "decode", "none"))
 
 
 def usable_records(cfg: CfgNode, records: Sequence, key: str, *names: str) -> Sequence:
