@@ -19,6 +19,8 @@ __all__ = [
 _NAME = re.compile(r"\w[\w .+=@,()-]*")
 # What Windows calls devices, with any ending.
 _RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
+# Of a part of a path, in bytes, on all file systems in use.
+_LONGEST = 255
 _UNSAFE = re.compile(r'[\x00-\x1f\x7f/\\:*?"<>|]+')
 
 
@@ -55,6 +57,8 @@ def check_output_folder(folder: str | Path, key: str) -> None:
         ValueError: one sentence, if it can't.
     """
     place = Path(folder)
+    if any(len(os.fsencode(part)) > _LONGEST for part in place.parts):
+        raise ValueError(f"{key}: a name in {str(place):.60}... is too long: choose a shorter one.")
     while not os.path.lexists(place) and place != place.parent:
         place = place.parent
     if not place.is_dir():
