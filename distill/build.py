@@ -40,6 +40,7 @@ __all__ = [
     "build_teacher",
     "build_teacher_config",
     "check_pair",
+    "check_weights_are_named",
     "read_config",
 ]
 
@@ -221,6 +222,22 @@ def read_config(reference: str, opts: Sequence[Any] = (), *, key: str = CONFIG_K
     return student_config(cfg)
 
 
+def check_weights_are_named(cfg: CfgNode) -> None:
+    """Refuses a teacher without weights, unless DISTILL.TEACHER.ALLOW_RANDOM asks for one.
+
+    Args:
+        cfg: the student's config.
+
+    Raises:
+        ValueError: one sentence that names the key.
+    """
+    if not cfg.DISTILL.TEACHER.WEIGHTS and not cfg.DISTILL.TEACHER.ALLOW_RANDOM:
+        raise ValueError(
+            "DISTILL.TEACHER.WEIGHTS is empty, which would leave the teacher at random weights; "
+            "set it to the teacher's checkpoint, or to model_zoo://<config path>"
+        )
+
+
 def _load_weights(model: nn.Module, cfg: CfgNode) -> None:
     """Loads DISTILL.TEACHER.WEIGHTS into the teacher and refuses what does not cover it.
 
@@ -233,14 +250,10 @@ def _load_weights(model: nn.Module, cfg: CfgNode) -> None:
         FileNotFoundError: if the file does not exist or cannot be fetched.
     """
     node = cfg.DISTILL.TEACHER
+    check_weights_are_named(cfg)
     if not node.WEIGHTS:
-        if node.ALLOW_RANDOM:
-            logging.getLogger(__name__).warning("The teacher keeps its RANDOM initialization.")
-            return
-        raise ValueError(
-            "DISTILL.TEACHER.WEIGHTS is empty, which would leave the teacher at random weights; "
-            "set it to the teacher's checkpoint, or to model_zoo://<config path>"
-        )
+        logging.getLogger(__name__).warning("The teacher keeps its RANDOM initialization.")
+        return
     load_covering_weights(model, node.WEIGHTS, allow_partial=node.ALLOW_PARTIAL)
 
 

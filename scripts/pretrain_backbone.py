@@ -28,7 +28,7 @@ from distill.engine import TrainingError, exit_with, launch_training, set_up, tr
 # Pre-training belongs to one paper; processes that are spawned get this path too.
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "projects" / "IDaDet"))
 
-from pretraining import Pretraining, evaluate
+from pretraining import BackboneClassifier, Pretraining, evaluate
 from pretraining.digit_crops import prepare_digit_crops
 
 
@@ -54,7 +54,9 @@ def prepare(args: argparse.Namespace) -> CfgNode:
         FileNotFoundError, ValueError: in one sentence, if the config is amiss.
     """
     data = ["PRETRAIN.DATA", args.data] if args.data else []
-    args.opts = [*data, *(args.opts or []), "DATASETS.TRAIN", "()", "DATASETS.TEST", "()"]
+    # It is a classifier that is trained, whatever detector the config is of.
+    own = ["MODEL.META_ARCHITECTURE", BackboneClassifier.__name__]
+    args.opts = [*data, *(args.opts or []), *own, "DATASETS.TRAIN", "()", "DATASETS.TEST", "()"]
     cfg = set_up(args)
     if not cfg.PRETRAIN.DATA:
         raise ValueError(

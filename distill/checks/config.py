@@ -7,7 +7,9 @@ from __future__ import annotations
 
 from detectron2.config import CfgNode
 
+from distill.checks.architecture import check_architecture, check_methods_are_used
 from distill.checks.classes import check_classes, check_teacher_classes
+from distill.checks.teacher import check_teacher, check_teacher_weights
 from distill.config import check_keys
 from distill.data.builtin import check_datasets
 from distill.data.image_check import check_images
@@ -33,10 +35,13 @@ def check_config(cfg: CfgNode, *, training: bool = True, compares_teacher: bool 
     """
     check_keys(cfg)
     check_output_folder(cfg.OUTPUT_DIR, "OUTPUT_DIR")
+    check_architecture(cfg)
     check_pseudo_config(cfg)
     if training:
+        check_methods_are_used(cfg)
         if cfg.DATASETS.UNLABELED:
             check_unlabeled_config(cfg)
+        check_teacher(cfg, evaluated=compares_teacher)
         for key in ("TRAIN", "UNLABELED", "PSEUDO"):
             check_datasets(cfg.DATASETS[key], key=f"DATASETS.{key}")
         refuse_pseudo_masks(cfg)
@@ -46,4 +51,5 @@ def check_config(cfg: CfgNode, *, training: bool = True, compares_teacher: bool 
     check_classes(cfg, training=training)
     if training:
         check_teacher_classes(cfg, compares=compares_teacher)
+        check_teacher_weights(cfg, evaluated=compares_teacher)
     check_images(cfg, training=training)

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 from detectron2.config import CfgNode
 
 __all__ = [
+    "WRAPPER",
     "DetectorKeys",
     "classes_key",
     "detector_keys",
@@ -25,7 +26,7 @@ __all__ = [
 
 D = TypeVar("D")
 
-_WRAPPER = "Distiller"
+WRAPPER = "Distiller"
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,7 @@ def reads_keys(keys: DetectorKeys) -> Callable[[type[D]], type[D]]:
 def own_architecture(cfg: CfgNode) -> str:
     """The meta-architecture of the detector itself, which a Distiller wraps."""
     name = cfg.MODEL.META_ARCHITECTURE
-    return cfg.DISTILL.STUDENT.META_ARCHITECTURE if name == _WRAPPER else name
+    return cfg.DISTILL.STUDENT.META_ARCHITECTURE if name == WRAPPER else name
 
 
 def detector_keys(cfg: CfgNode) -> DetectorKeys | None:

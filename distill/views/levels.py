@@ -11,6 +11,8 @@ from detectron2.modeling.poolers import assign_boxes_to_levels
 from detectron2.structures import Boxes
 from torch import Tensor
 
+from distill.utils.wording import did_you_mean
+
 __all__ = ["Level", "assign_levels", "common_region", "match_levels"]
 
 
@@ -55,7 +57,7 @@ def match_levels(
     if unknown:
         raise ValueError(
             f"DISTILL.LEVELS names {', '.join(unknown)}, but the student's backbone has only "
-            f"{_describe(student)}; change DISTILL.LEVELS"
+            f"{_describe(student)}{did_you_mean(unknown[0], student) or '; change DISTILL.LEVELS'}"
         )
     levels = []
     for name, shape in student.items():

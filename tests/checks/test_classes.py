@@ -61,11 +61,11 @@ def student(**changes: Any) -> CfgNode:
 
 
 def distilled(teacher: Path, **changes: Any) -> CfgNode:
-    return tiny.distilled(student(), **{TEACHER: str(teacher), **changes})
+    random = {"DISTILL__TEACHER__ALLOW_RANDOM": True}
+    return tiny.distilled(student(), **{TEACHER: str(teacher), **random, **changes})
 
 
 def teacher_file(folder: Path, **changes: Any) -> Path:
-    """Its weights are not there: nothing that would load them is reached."""
     (folder / "teacher.yaml").write_text(tiny.rcnn_cfg(**changes).dump())
     return folder / "teacher.yaml"
 
@@ -84,7 +84,10 @@ def test_a_number_that_is_not_the_datasets_is_refused_for_every_detector(
     tmp_path: Path, architecture: str, number: int
 ) -> None:
     key = KEYS[architecture]
-    changes = {"MODEL__META_ARCHITECTURE": architecture, key.replace(".", "__"): number}
+    node = key.rpartition(".")[0].replace(".", "__")
+    changes = {"MODEL__META_ARCHITECTURE": architecture, f"{node}__NUM_CLASSES": number}
+    if architecture not in ("GeneralizedRCNN", "SSD"):
+        changes[f"{node}__IN_FEATURES"] = ("p2", "p3", "p4")
     cfg = student(DATASETS__TRAIN=(coco(tmp_path, "train", ABC),), **changes)
     for config in (cfg, tiny.distilled(cfg, DISTILL__METHODS=())):
         said = refusal(config)
