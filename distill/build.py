@@ -40,7 +40,7 @@ __all__ = [
     "build_teacher",
     "build_teacher_config",
     "check_pair",
-    "check_weights_are_named",
+    "refuse_missing_weights",
     "read_config",
 ]
 
@@ -222,7 +222,7 @@ def read_config(reference: str, opts: Sequence[Any] = (), *, key: str = CONFIG_K
     return student_config(cfg)
 
 
-def check_weights_are_named(cfg: CfgNode) -> None:
+def refuse_missing_weights(cfg: CfgNode) -> None:
     """Refuses a teacher without weights, unless DISTILL.TEACHER.ALLOW_RANDOM asks for one.
 
     Args:
@@ -250,7 +250,7 @@ def _load_weights(model: nn.Module, cfg: CfgNode) -> None:
         FileNotFoundError: if the file does not exist or cannot be fetched.
     """
     node = cfg.DISTILL.TEACHER
-    check_weights_are_named(cfg)
+    refuse_missing_weights(cfg)
     if not node.WEIGHTS:
         logging.getLogger(__name__).warning("The teacher keeps its RANDOM initialization.")
         return

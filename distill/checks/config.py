@@ -9,7 +9,8 @@ from detectron2.config import CfgNode
 
 from distill.checks.architecture import check_architecture, check_methods_are_used
 from distill.checks.classes import check_classes, check_teacher_classes
-from distill.checks.teacher import check_teacher, check_teacher_weights
+from distill.checks.teacher import check_teacher, check_weights_are_named
+from distill.checks.weights import check_weights
 from distill.config import check_keys
 from distill.data.builtin import check_datasets
 from distill.data.image_check import check_images
@@ -21,17 +22,24 @@ from distill.utils.outputs import check_output_folder
 __all__ = ["check_config"]
 
 
-def check_config(cfg: CfgNode, *, training: bool = True, compares_teacher: bool = False) -> None:
+def check_config(
+    cfg: CfgNode,
+    *,
+    training: bool = True,
+    compares_teacher: bool = False,
+    loads_weights: bool = False,
+) -> None:
     """Checks keys, datasets and classes; makes the built-in datasets, and registers JSON files.
 
     Args:
         cfg: the config.
         training: check what is trained on too.
         compares_teacher: the teacher is evaluated in the student's classes.
+        loads_weights: MODEL.WEIGHTS will be loaded.
 
     Raises:
         ValueError: a key asks for what does not exist or fit, or a dataset is unknown or damaged.
-        FileNotFoundError: a file or folder of a dataset is missing, or an image.
+        FileNotFoundError: a file or folder of a dataset is missing, or an image, or weights.
     """
     check_keys(cfg)
     check_output_folder(cfg.OUTPUT_DIR, "OUTPUT_DIR")
@@ -51,5 +59,6 @@ def check_config(cfg: CfgNode, *, training: bool = True, compares_teacher: bool 
     check_classes(cfg, training=training)
     if training:
         check_teacher_classes(cfg, compares=compares_teacher)
-        check_teacher_weights(cfg, evaluated=compares_teacher)
+        check_weights_are_named(cfg, evaluated=compares_teacher)
+    check_weights(cfg, own=loads_weights, teacher=training)
     check_images(cfg, training=training)

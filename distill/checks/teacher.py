@@ -6,14 +6,14 @@ import logging
 
 from detectron2.config import CfgNode
 
-from distill.build import build_teacher_config, check_weights_are_named
+from distill.build import build_teacher_config, refuse_missing_weights
 from distill.checks.architecture import backbone_levels, check_detector
 from distill.config import student_config
 from distill.methods.base import build_methods
 from distill.views.levels import match_levels
-from distill.views.teacher_weights import CONFIG_KEY, local_weights
+from distill.views.teacher_weights import CONFIG_KEY
 
-__all__ = ["check_teacher", "check_teacher_weights"]
+__all__ = ["check_teacher", "check_weights_are_named"]
 
 
 def check_teacher(cfg: CfgNode, *, evaluated: bool = False) -> None:
@@ -43,22 +43,18 @@ def check_teacher(cfg: CfgNode, *, evaluated: bool = False) -> None:
         match_levels(student, backbone_levels(teacher), cfg.DISTILL.LEVELS)
 
 
-def check_teacher_weights(cfg: CfgNode, *, evaluated: bool = False) -> None:
-    """Refuses a teacher without weights; those of an address are fetched when it is built.
+def check_weights_are_named(cfg: CfgNode, *, evaluated: bool = False) -> None:
+    """Refuses a teacher that is needed and has no weights.
 
     Args:
         cfg: the config of a training.
         evaluated: the teacher is evaluated too.
 
     Raises:
-        ValueError, FileNotFoundError: one sentence, if no weights are named, or they are not there.
+        ValueError: one sentence that names the key.
     """
-    if not _is_needed(cfg, evaluated):
-        return
-    check_weights_are_named(cfg)
-    weights = cfg.DISTILL.TEACHER.WEIGHTS
-    if weights and "://" not in weights:
-        local_weights(weights)
+    if _is_needed(cfg, evaluated):
+        refuse_missing_weights(cfg)
 
 
 def _is_needed(cfg: CfgNode, evaluated: bool) -> bool:

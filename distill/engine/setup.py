@@ -15,7 +15,7 @@ from detectron2.engine import default_argument_parser, default_setup
 from detectron2.utils import comm
 from detectron2.utils.logger import setup_logger
 
-from distill.checks import check_config, check_weights
+from distill.checks import check_config
 from distill.config import add_distill_config, check_detector_keys
 from distill.engine.run_files import write_environment
 from distill.utils.config_files import merge_file, merge_overrides
@@ -86,9 +86,9 @@ def set_up(args: argparse.Namespace) -> CfgNode:
     cfg = build_config(args)
     # A run that goes on needs what it started from no more.
     resumes = args.resume and (args.stages or Path(cfg.OUTPUT_DIR, "last_checkpoint").exists())
-    check_weights(cfg, own=not resumes, teacher=not args.eval_only)
     check_config(
         cfg,
+        loads_weights=not resumes,
         training=not args.eval_only,
         # There is nothing to evaluate a teacher on without test datasets.
         compares_teacher=bool(args.eval_teacher and cfg.DATASETS.TEST),
