@@ -33,12 +33,12 @@ __all__ = ["is_packed", "load_packed"]
 
 
 def is_packed(weights: str) -> bool:
-    """Whether weights are a packed file, by their name and, of a file that exists, its header.
+    """Whether weights are a packed file, by its header, or by its name if it does not exist.
 
     Raises:
-        CheckpointError: if the file is damaged.
+        CheckpointError: if a file of safetensors is damaged.
     """
-    return weights.endswith(SUFFIX) and (not os.path.isfile(weights) or is_packed_file(weights))
+    return is_packed_file(weights) if os.path.isfile(weights) else weights.endswith(SUFFIX)
 
 
 def load_packed(

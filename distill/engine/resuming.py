@@ -1,8 +1,4 @@
-"""What a run starts from: MODEL.WEIGHTS, or its last checkpoint if the config is still that run's.
-
-The optimizer's state knows its parameters by their places alone. A resumable checkpoint therefore
-holds, under "run", their names, the optimizer's name and the config.
-"""
+"""What a run starts from: MODEL.WEIGHTS, or its last checkpoint, if it is of the same run still."""
 
 from __future__ import annotations
 
@@ -12,47 +8,18 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from detectron2.config import CfgNode
-from torch import nn
+from torch import Tensor
 
+from distill.engine.run_record import RunRecord, is_record, tell_changes
 from distill.utils.checkpoint import CheckpointError, SafeCheckpointer
 from distill.utils.coverage import check_complete, check_fit, measure_coverage
+from distill.utils.files import first_line
 from distill.utils.wording import some_of
-from distill.utils.yaml_data import parse_yaml
 
-__all__ = ["RunRecord", "last_checkpoint", "load_for_evaluation", "load_start", "resume_run"]
+__all__ = ["last_checkpoint", "load_for_evaluation", "load_start", "resume_run"]
 
 _logger = logging.getLogger(__name__)
 _WEIGHTS = "MODEL.WEIGHTS"
-_RECORD = {"optimizer", "parameters", "config"}
-
-
-class RunRecord:
-    """What a resumable checkpoint says of its run, beside the trainer's state.
-
-    Attributes:
-        cfg: the config.
-        model: the module that trains, not distributed.
-        optimizer: its optimizer.
-    """
-
-    def __init__(self, cfg: CfgNode, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
-        """Notes what to describe."""
-        self.cfg = cfg
-        self.model = model
-        self.optimizer = optimizer
-
-    def state_dict(self) -> dict[str, Any]:
-        """The optimizer's name, its parameters' names by group, and the config as YAML."""
-        names = {id(p): name for name, p in self.model.named_parameters()}
-        groups = [[names[id(p)] for p in g["params"]] for g in self.optimizer.param_groups]
-        classes = type(self.optimizer).__mro__
-        # Detectron2 makes a class of its own to clip gradients.
-        kind = next(x for x in classes if x.__module__.startswith("torch.optim"))
-        return {"optimizer": kind.__name__, "parameters": groups, "config": self.cfg.dump()}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Takes nothing from a checkpoint: :func:`resume_run` compares."""
 
 
 def load_for_evaluation(checkpointer: SafeCheckpointer, weights: str, *, resume: bool) -> None:
@@ -134,38 +101,46 @@ def resume_run(
         raise CheckpointError(f"{str(error).rstrip('.')}; {_way_back(path)}.") from error
     way = f"restore the run's own config, or start a new run from {path} in another OUTPUT_DIR"
     state, run = rest.get("trainer"), rest.get("run")
-    run = run if isinstance(run, dict) and _RECORD <= run.keys() else None
     _check_trainer(path, state, record.cfg.SOLVER.MAX_ITER)
     _check_model(path, checkpointer, way)
     optimizer = record.optimizer
-    # Detectron2 0.6 keeps none, which the trainer says.
-    if "_trainer" in state:
-        _check_optimizer(path, record.state_dict(), run, state["_trainer"], way)
     own = [{k: v for k, v in g.items() if k != "params"} for g in optimizer.param_groups]
     rates = list(scheduler.base_lrs)
     try:
+        # Detectron2 0.6 keeps none, which the trainer says.
+        if "_trainer" in state:
+            _check_optimizer(path, record, run, state["_trainer"], way)
         checkpointer.checkpointables["trainer"].load_state_dict(state)
+    except CheckpointError:
+        raise
     except (LookupError, ValueError, TypeError, AttributeError, RuntimeError) as error:
+        reason = f"it lacks {error}" if isinstance(error, KeyError) else first_line(error)
         raise CheckpointError(
-            f"The trainer's state in {path} is not one of this config's ({error!r}): {way}."
+            f"The trainer's state in {path} is damaged or not one of this config's ({reason}): "
+            f"{way}."
         ) from error
     # A rate, decay or momentum that was changed counts, as SOLVER.STEPS and MAX_ITER do.
     for group, settings in zip(optimizer.param_groups, own, strict=True):
         group.update(settings)
     scheduler.base_lrs = rates
+    # Of the schedules that Detectron2 has, the iteration is all the state.
+    scheduler.last_epoch = state["iteration"] + 1
     if run:
-        _tell_changes(record.cfg, run["config"])
+        tell_changes(record.cfg, run["config"])
 
 
 def _check_trainer(path: str, state: Any, max_iter: int) -> None:
-    if not isinstance(state, dict) or not isinstance(state.get("iteration"), int):
+    iteration = state.get("iteration") if isinstance(state, dict) else None
+    if type(iteration) is not int or iteration < 0:
         raise CheckpointError(
             f"{path} has weights but no state of a training to resume: start without --resume and "
             "with it as MODEL.WEIGHTS, or name a checkpoint of the training in last_checkpoint."
         )
-    if state["iteration"] + 1 > max_iter:
+    if not isinstance(state.get("seed", 0), int):
+        raise CheckpointError(f"{path} is damaged (its seed is no number): copy it again.")
+    if iteration + 1 > max_iter:
         raise CheckpointError(
-            f"{path} was written after {state['iteration'] + 1} iterations, more than "
+            f"{path} was written after {iteration + 1} iterations, more than "
             f"SOLVER.MAX_ITER {max_iter}: raise it, or evaluate the checkpoint with --eval-only."
         )
 
@@ -184,24 +159,24 @@ def _check_model(path: str, checkpointer: SafeCheckpointer, way: str) -> None:
 
 
 def _check_optimizer(
-    path: str, own: dict[str, Any], run: dict[str, Any] | None, state: dict[str, Any], way: str
+    path: str, record: RunRecord, run: dict[str, Any] | None, state: dict[str, Any], way: str
 ) -> None:
     """Refuses the state of another optimizer, or of one that trains other parameters.
 
     Args:
         path: the file.
-        own: this run's record.
+        record: of this run.
         run: the file's; None in those of earlier releases.
         state: the file's state of the training loop, with the optimizer's.
         way: what to do.
+
+    Raises:
+        LookupError, TypeError, ValueError: if the state is no optimizer's.
     """
-    try:
-        found = state["optimizer"]["param_groups"]
-        groups = [(len(group["params"]), "betas" in group) for group in found]
-        is_adam = groups[0][1]
-    except (LookupError, TypeError) as error:
-        raise CheckpointError(f"{path} has no optimizer's state to go on with: {way}.") from error
-    kind = run["optimizer"] if run else ("Adam" if is_adam else "SGD")
+    own, found = record.state_dict(), state["optimizer"]["param_groups"]
+    if run is not None and not is_record(run):
+        raise ValueError("its record of the run is damaged")
+    kind = run["optimizer"] if run else ("Adam" if "betas" in found[0] else "SGD")
     now = own["optimizer"]
     # Without a record, Adam and AdamW look the same.
     if kind != now and (run or "SGD" in (kind, now)):
@@ -210,32 +185,21 @@ def _check_optimizer(
         names = [{name for group in x["parameters"] for name in group} for x in (run, own)]
         changed = some_of(sorted(names[0] ^ names[1])) or "in other groups"
         what = f"other parameters ({changed}): MODEL, DISTILL.METHODS or what is frozen differs"
-    elif [number for number, _ in groups] != [len(g) for g in own["parameters"]]:
+    elif [len(group["params"]) for group in found] != [len(x) for x in own["parameters"]]:
         what = "another number of parameters: MODEL, DISTILL.METHODS or what is frozen differs"
     else:
-        return
+        return _check_moments(record.optimizer, state["optimizer"]["state"])
     raise CheckpointError(f"--resume can't go on from {path}, which trained {what}; {way}.")
 
 
-def _tell_changes(cfg: CfgNode, before: str) -> None:
-    """Warns of settings that the run goes on with and did not have until now."""
-    try:
-        old, new = (_flat(parse_yaml(text, "the run's config")) for text in (before, cfg.dump()))
-    except (ValueError, AttributeError, TypeError):
-        _logger.warning("What changed since the checkpoint is not known: its config is damaged.")
-        return
-    changed = [
-        f"{key} {old.get(key)} -> {new.get(key)}"
-        for key in sorted(old.keys() | new.keys())
-        if old.get(key) != new.get(key) and key != "OUTPUT_DIR"
-    ]
-    if changed:
-        _logger.warning("The run goes on with other settings than before: %s.", ", ".join(changed))
-
-
-def _flat(node: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in node.items():
-        name = f"{prefix}{key}"
-        flat.update(_flat(value, f"{name}.") if isinstance(value, dict) else {name: value})
-    return flat
+def _check_moments(optimizer: torch.optim.Optimizer, state: dict[int, dict[str, Any]]) -> None:
+    """Refuses moments of other shapes than the parameters', which would fail or go unnoticed."""
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    for place, moments in state.items():
+        for name, value in moments.items():
+            if isinstance(value, Tensor) and value.dim() and value.shape != parameters[place].shape:
+                raise ValueError(f"{name} of parameter {place} has another shape")
+            if not isinstance(value, Tensor | int | float | None):
+                raise ValueError(f"{name} of parameter {place} is no number")
+            if value is not None and not torch.as_tensor(value).isfinite().all():
+                raise ValueError(f"{name} of parameter {place} is not finite")

@@ -29,8 +29,9 @@ from distill.engine.interruptible import InterruptibleTrainer, StopOnSignal
 from distill.engine.loop import NORMALIZER, TrainLoop
 from distill.engine.precision import autocast_dtype
 from distill.engine.results import RunResults, TrainingClock
-from distill.engine.resuming import RunRecord, load_start, resume_run
+from distill.engine.resuming import load_start, resume_run
 from distill.engine.run_files import start_run_files
+from distill.engine.run_record import RunRecord
 from distill.engine.solver import build_lr_scheduler, build_optimizer
 from distill.engine.teacher_evaluation import TeacherInStudentClasses, teacher_test_config
 from distill.labeling.unlabeled import unlabeled_records

@@ -48,8 +48,8 @@ def look_at_weight_file(path: str) -> None:
         CheckpointError: one sentence that names the file.
     """
     start = _start(path)
-    if path.endswith(SAFETENSORS):
-        is_packed_file(path)
+    if _is_safetensors(path, start):
+        _open_safetensors(path, tensors=False)
     elif start.startswith(_ZIP):
         try:
             zipfile.ZipFile(path).close()
@@ -71,7 +71,7 @@ def read_weight_file(path: str) -> dict[str, Any]:
             would run code.
     """
     start = _start(path)
-    if path.endswith(SAFETENSORS) or start[8:10] == b'{"':
+    if _is_safetensors(path, start):
         return {"model": _plain_safetensors(path)}
     try:
         data = _read_pickled(path, start)
@@ -134,12 +134,18 @@ def _numpy_allowed() -> contextlib.AbstractContextManager:
 
 
 def is_packed_file(path: str) -> bool:
-    """Whether a safetensors file is a packed student, which its header says.
+    """Whether a file is a packed student: of safetensors, whose header says so.
 
     Raises:
-        CheckpointError: if it is damaged or is no safetensors file.
+        CheckpointError: if it is damaged or is what is no file of weights.
     """
+    if not _is_safetensors(path, _start(path)):
+        return False
     return _open_safetensors(path, tensors=False)[0].get("format") == PACKED_FORMAT
+
+
+def _is_safetensors(path: str, start: bytes) -> bool:
+    return path.endswith(SAFETENSORS) or start[8:10] == b'{"'
 
 
 def _open_safetensors(path: str, *, tensors: bool) -> tuple[dict[str, str], dict[str, Tensor]]:

@@ -127,8 +127,11 @@ def _drop(folder: Path, *keys: str) -> None:
     [
         (("trainer",), "has weights but no state of a training"),
         (("trainer", "iteration"), "has weights but no state of a training"),
-        (("trainer", "_trainer", "optimizer"), "has no optimizer's state to go on with"),
-        (("trainer", "_trainer", "optimizer", "state"), "is not one of this config's"),
+        (("trainer", "_trainer", "optimizer"), "not one of this config's .it lacks 'optimizer'"),
+        (
+            ("trainer", "_trainer", "optimizer", "state"),
+            "not one of this config's .it lacks 'state'",
+        ),
         (("model", "backbone.fpn_output2.weight"), "whose model is another"),
         (("model", "distill.TADF.mask.weight"), "whose model is another"),
     ],
@@ -158,6 +161,28 @@ def test_a_note_that_names_no_checkpoint_is_refused(tiny_coco, copy, note, messa
     checkpointer = SafeCheckpointer(torch.nn.Linear(1, 1), str(copy))
     with pytest.raises(FileNotFoundError, match=message):
         load_for_evaluation(checkpointer, "", resume=True)
+
+
+def test_a_state_of_other_kinds_is_refused_and_the_schedule_follows_the_iteration(tiny_coco, copy):
+    whole: Any = torch.load(copy / _LAST, weights_only=True)
+    moments = whole["trainer"]["_trainer"]["optimizer"]["state"][0]
+    changes = (
+        (whole["trainer"], "seed", "x"),
+        (whole["trainer"], "iteration", -1),
+        (whole["run"], "parameters", [[{}]]),
+        (moments, "momentum_buffer", torch.ones(1)),
+        (moments, "momentum_buffer", moments["momentum_buffer"] * torch.nan),
+        (moments, "momentum_buffer", "x"),
+    )
+    for node, key, value in changes:
+        kept, node[key] = node[key], value
+        torch.save(whole, copy / _LAST)
+        node[key] = kept
+        with pytest.raises(ValueError, match=_LAST):
+            _resume(tiny_coco, copy)
+    del whole["trainer"]["hooks"]["LRScheduler"]
+    torch.save(whole, copy / _LAST)
+    assert _resume(tiny_coco, copy).scheduler.last_epoch == 2
 
 
 def test_a_damaged_checkpoint_is_named_with_the_one_before(tiny_coco, copy):
