@@ -127,10 +127,10 @@ def _drop(folder: Path, *keys: str) -> None:
     [
         (("trainer",), "has weights but no state of a training"),
         (("trainer", "iteration"), "has weights but no state of a training"),
-        (("trainer", "_trainer", "optimizer"), "not one of this config's .it lacks 'optimizer'"),
+        (("trainer", "_trainer", "optimizer"), "of this config's .it lacks 'optimizer'"),
         (
             ("trainer", "_trainer", "optimizer", "state"),
-            "not one of this config's .it lacks 'state'",
+            "of this config's .it lacks 'state'",
         ),
         (("model", "backbone.fpn_output2.weight"), "whose model is another"),
         (("model", "distill.TADF.mask.weight"), "whose model is another"),
