@@ -29,6 +29,8 @@ def test_a_path_and_a_folder_make_a_name():
     assert not is_json_dataset("coco_2017_train")
     assert json_path("a/x.json@/data/b@c") == Path("a/x.json") == json_path("a/x.json")
     assert [file_stem(x) for x in ("/a/x.json@/b", "coco_2017_train")] == ["x", "coco_2017_train"]
+    # What is registered under any name stays in the folder of its results.
+    assert [file_stem(x) for x in ("../a/b", "..")] == ["_.._a_b", "_.."]
 
 
 def test_a_file_is_a_dataset_of_detectron2(tmp_path):

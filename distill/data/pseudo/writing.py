@@ -18,6 +18,9 @@ from distill.utils.version import VERSION
 
 __all__ = ["annotations", "file_header", "write_pseudo_file"]
 
+# One encoder for all: to make one takes longer than a box does.
+_encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
+
 
 def file_header(
     description: str, *, dataset: str | None, image_root: str, **rest: Any
@@ -127,7 +130,7 @@ def write_pseudo_file(
 
 def _dump(value: Any) -> bytes:
     try:
-        return json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
+        return _encode(value).encode()
     except UnicodeEncodeError:  # half a character, which only an escape can stand for
         return json.dumps(value, allow_nan=False).encode()
     except ValueError as error:
