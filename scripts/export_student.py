@@ -15,6 +15,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from distill.checks.architecture import check_detector
+from distill.config import student_config
 from distill.deploy import build_student, export_packed, export_plain
 from distill.deploy.packed_file import SUFFIX
 from distill.engine import build_config, exit_with
@@ -43,6 +45,7 @@ def main(args: argparse.Namespace) -> None:
     try:
         check_output(args)
         cfg = build_config(args)
+        check_detector(student_config(cfg))
         model = build_student(cfg, args.weights)
         args.output.parent.mkdir(parents=True, exist_ok=True)
         if args.format == "packed":

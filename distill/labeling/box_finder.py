@@ -14,6 +14,7 @@ from detectron2.structures import Instances
 from torch import nn
 
 from distill.build import read_config
+from distill.checks.architecture import check_detector
 from distill.data.pseudo.labels import PIXEL_DIGITS, SCORE_DIGITS
 from distill.views.classes import num_classes
 from distill.views.teacher import FrozenTeacher
@@ -127,6 +128,7 @@ def check_can_label(cfg: CfgNode, source: str) -> None:
             f"{source} has the unknown MODEL.META_ARCHITECTURE {cfg.MODEL.META_ARCHITECTURE}: "
             "register it, or correct the name."
         )
+    check_detector(cfg, f"{source}: ")
     if cfg.MODEL.LOAD_PROPOSALS:
         raise ValueError(
             f"{source} needs proposals that were computed before (MODEL.LOAD_PROPOSALS): take a "

@@ -82,6 +82,7 @@ def test_the_plain_student_is_a_checkpoint_without_adapters(run, capsys):
         (("x.safetensors", "--weights", "nowhere.pth"), "nowhere.pth does not exist"),
         (("x.safetensors", "--config-file", "nowhere.yaml"), "nowhere.yaml does not exist"),
         (("x.safetensors", "MODEL.GHOST", "1"), "MODEL.GHOST"),
+        (("x.safetensors", "MODEL.BACKBONE.NAME", "nothing"), "MODEL.BACKBONE.NAME"),
         (("x.safetensors", "MODEL.BINARY.WEIGHTS", "False"), "conv has real weights"),
         (("x.pth",), "let its name end in .safetensors"),
     ],

@@ -52,6 +52,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("--config-file dense/teacher.yaml", "--weights"),
         ("--config-file dense/teacher.yaml --weights dense/teacher.pth --tta", "--tta"),
         ("--opts MODEL.META_ARCHITECTURE RetinaNat", "RetinaNat"),
+        ("--opts MODEL.BACKBONE.NAME build_slim_fpn_backbones", "did you mean"),
+        ("--opts MODEL.FPN.NORM BM", "MODEL.FPN.NORM"),
         ("--opts MODEL.LOAD_PROPOSALS True", "MODEL.LOAD_PROPOSALS"),
         ("--classes ant", "--classes"),
         ("--images no", "--images"),
