@@ -38,6 +38,9 @@ def atomic_write(
     """
     unfinished = path.with_name(f".{path.name}.{os.getpid()}.unfinished")
     try:
+        if path.exists() and not path.is_file():
+            # It would be lost, as /dev/null is to whoever may replace it.
+            raise OSError("it is a folder, device or pipe")
         with open(unfinished, "wb") as stream:
             write(stream)
             stream.flush()

@@ -38,6 +38,8 @@ def check_output_file(path: str | Path, key: str, inputs: Iterable[str | Path] =
     path = Path(path)
     if path.is_dir():
         raise ValueError(f"{key} {path} is a folder: give the name of a file.")
+    if path.exists() and not path.is_file():
+        raise ValueError(f"{key} {path} is a device or pipe: give the name of a file.")
     for other in inputs:
         if is_same_file(path, other):
             raise ValueError(

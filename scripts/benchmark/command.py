@@ -27,7 +27,7 @@ from benchmark.pairs import PAIRS
 from benchmark.report import format_result, measure_pair
 from distill.engine import exit_with
 from distill.utils.files import first_line
-from distill.utils.outputs import check_output_file
+from distill.utils.outputs import check_output_folder
 
 __all__ = ["image_size", "main", "parser"]
 
@@ -110,8 +110,11 @@ def check(args: argparse.Namespace) -> None:
         raise ValueError(
             f"--device {args.device} can't be used ({first_line(error)}): give cpu or cuda."
         ) from error
-    if args.json:
-        check_output_file(args.json, "--json")
+    # /dev/stdout will do too.
+    if args.json and not args.json.exists():
+        check_output_folder(args.json.parent, "--json")
+    elif args.json and args.json.is_dir():
+        raise ValueError(f"--json {args.json} is a folder: give the name of a file.")
 
 
 def main(args: argparse.Namespace) -> None:

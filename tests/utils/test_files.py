@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import IO
 
@@ -56,3 +57,11 @@ def test_a_file_s_digest_is_the_sha256_of_its_bytes(tmp_path):
     # FIPS 180-2, appendix B.1.
     expected = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
     assert file_digest(tmp_path / "abc") == expected
+
+
+def test_a_device_or_pipe_is_not_replaced(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for name in ("pipe", "."):
+        with pytest.raises(OSError, match="it is a folder, device or pipe"):
+            atomic_write(tmp_path / name, lambda stream: stream.write(b"x"))
+    assert (tmp_path / "pipe").is_fifo()

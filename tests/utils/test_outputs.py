@@ -41,6 +41,9 @@ def test_what_cannot_be_written_is_named_by_its_option(tmp_path: Path) -> None:
             check_output_folder(tmp_path / place, "--output")
     with pytest.raises(ValueError, match="^--output .* is a folder"):
         check_output_file(tmp_path, "--output")
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(ValueError, match="^--output .*pipe is a device or pipe"):
+        check_output_file(tmp_path / "pipe", "--output")
     with pytest.raises(ValueError, match="^--output: a name in .* is too long"):
         check_output_folder(tmp_path / ("n" * 300) / "x", "--output")
     check_output_folder(tmp_path / "new" / "folder", "--output")
