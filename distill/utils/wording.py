@@ -9,6 +9,8 @@ __all__ = ["did_you_mean", "sentence_of", "some_of"]
 
 # How torch reports an error of a loader's worker: with its traceback, whose last line it is.
 _OF_WORKER = "Original Traceback (most recent call last):"
+# Kinds of errors whose texts are sentences.
+_SPEAKING = ("ValueError", "OSError", "FileNotFoundError", "OutOfMemoryError", "UnreadableImage")
 
 
 def some_of(names: Sequence[str], most: int = 3) -> str:
@@ -50,9 +52,7 @@ def sentence_of(error: BaseException) -> str:
 
 
 def _with_kind(kind: str, text: str) -> str:
-    """These kinds' texts are sentences."""
-    speaks = kind in ("ValueError", "OSError", "FileNotFoundError", "OutOfMemoryError")
-    return text if text and speaks else f"{kind}: {text}".removesuffix(": ")
+    return text if text and kind in _SPEAKING else f"{kind}: {text}".removesuffix(": ")
 
 
 def _plain(name: str) -> str:
