@@ -20,6 +20,9 @@ from distill.data.registration import is_json_dataset, register_json_dataset
 
 __all__ = ["check_datasets"]
 
+# What names images that a teacher labels.
+_NEED_NO_BOXES = ("DATASETS.UNLABELED", "--dataset")
+
 
 def check_datasets(names: Sequence[str], *, key: str = "DATASETS.TRAIN") -> None:
     """Verifies that datasets are registered and that their files exist; makes the built-in ones.
@@ -37,8 +40,14 @@ def check_datasets(names: Sequence[str], *, key: str = "DATASETS.TRAIN") -> None
     """
     for name in names:
         if is_json_dataset(name):
-            if not register_json_dataset(name).images:
+            file = register_json_dataset(name)
+            if not file.images:
                 raise ValueError(f"{key} has {name}, which lists no image: name a file that does.")
+            if not file.has_annotations and key not in _NEED_NO_BOXES:
+                raise ValueError(
+                    f"{file.path}: 'annotations' is missing, and so {key} can't name it: add the "
+                    "list."
+                )
             continue
         if name not in DatasetCatalog.list():
             raise ValueError(_unknown_name(name, key))

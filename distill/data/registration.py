@@ -61,10 +61,6 @@ def register_json_dataset(name: str) -> CocoFile:
     """
     path, _ = _split(name)
     file = read_coco(path)
-    if not file.has_annotations:
-        raise ValueError(
-            f"{path}: 'annotations' is missing, and so it is no COCO file of boxes: add the list."
-        )
     root = image_root(name, file)
     for catalog in (DatasetCatalog, MetadataCatalog):
         if name in catalog.list():

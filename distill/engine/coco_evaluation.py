@@ -42,19 +42,22 @@ class NormalizedCOCOEvaluator(COCOEvaluator):
     from 1 on; what is written to disk has the file's own ids.
     """
 
-    def __init__(self, dataset_name: str, *args: Any, **options: Any) -> None:
+    def __init__(
+        self, dataset_name: str, *args: Any, json_file: str | None = None, **options: Any
+    ) -> None:
         """Reads the dataset's file.
 
         Args:
-            dataset_name: a registered dataset whose metadata have "json_file".
+            dataset_name: a registered dataset.
             args: what Detectron2's evaluator takes.
-            options: likewise.
+            json_file: its labels; by default the "json_file" of its metadata.
+            options: likewise what Detectron2's evaluator takes.
 
         Raises:
             FileNotFoundError, ValueError: one sentence, if the file is missing or damaged.
         """
         metadata = MetadataCatalog.get(dataset_name)
-        self._file = file = read_coco(metadata.json_file, keep_unlisted=False)
+        self._file = file = read_coco(json_file or metadata.json_file, keep_unlisted=False)
         with _empty_dataset() as stand_in:
             super().__init__(stand_in, *args, **options)
         self._do_evaluation = file.has_annotations

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 from detectron2.config import CfgNode
 from detectron2.data import MetadataCatalog
-from detectron2.evaluation import COCOEvaluator, DatasetEvaluator, PascalVOCDetectionEvaluator
+from detectron2.data.datasets import convert_to_coco_json
+from detectron2.evaluation import DatasetEvaluator, PascalVOCDetectionEvaluator
 from tabulate import tabulate
 
 from distill.data.catalog import use_one_reader
@@ -17,6 +19,7 @@ from distill.engine.coco_evaluation import (
     FasterCOCOEvaluator,
     NormalizedCOCOEvaluator,
 )
+from distill.utils.outputs import name_for_file
 from distill.views.classes import class_names
 
 try:
@@ -47,8 +50,9 @@ def build_evaluator(cfg: CfgNode, dataset_name: str, output_folder: str) -> Data
         evaluator = PascalVOCDetectionEvaluator(dataset_name)
     elif kind == "coco":
         check_keypoint_sigmas(cfg)
-        evaluator = _coco_class(cfg, dataset_name)(
+        evaluator = _coco_class(cfg)(
             dataset_name,
+            json_file=_labels_of(dataset_name, output_folder),
             output_dir=output_folder,
             kpt_oks_sigmas=tuple(cfg.TEST.KEYPOINT_OKS_SIGMAS),
         )
@@ -57,16 +61,24 @@ def build_evaluator(cfg: CfgNode, dataset_name: str, output_folder: str) -> Data
             f"DATASETS.TEST: {dataset_name} is evaluated as {kind!r}, which is not supported; use "
             "a dataset of kind coco or pascal_voc."
         )
-    # Detectron2 completes the metadata of a dataset without a JSON file here.
     tested = MetadataCatalog.get(dataset_name).get("thing_classes") or ()
     return in_test_classes(evaluator, dataset_name, tested, class_names(cfg))
 
 
-def _coco_class(cfg: CfgNode, dataset_name: str) -> type[COCOEvaluator]:
-    if not MetadataCatalog.get(dataset_name).get("json_file"):
-        return COCOEvaluator
+def _coco_class(cfg: CfgNode) -> type[NormalizedCOCOEvaluator]:
     fast = _detectron2_extension is None and COCOeval_faster is not None
     return FasterCOCOEvaluator if fast and not cfg.MODEL.KEYPOINT_ON else NormalizedCOCOEvaluator
+
+
+def _labels_of(dataset_name: str, output_folder: str) -> str:
+    """The COCO file of a dataset, which is made of its records where there is none."""
+    known = MetadataCatalog.get(dataset_name).get("json_file")
+    if known:
+        return known
+    path = os.path.join(output_folder, f"{name_for_file(dataset_name)}_coco_format.json")
+    # Anew: the one of an earlier run may be of other records.
+    convert_to_coco_json(dataset_name, path, allow_cached=False)
+    return path
 
 
 def format_results(results: dict[str, Any]) -> str:

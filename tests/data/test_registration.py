@@ -110,10 +110,14 @@ def test_images_are_found_by_the_names_that_exporters_write(tmp_path, name):
         assert Path(record["file_name"]).resolve() == tmp_path / "images" / "b c.png"
 
 
-def test_a_file_without_annotations_is_refused_as_a_dataset(tmp_path):
+def test_a_file_without_annotations_is_a_dataset_of_unlabeled_images_alone(tmp_path):
     path = _write(tmp_path, image_root=".")
     content = json.loads(path.read_text())
     del content["annotations"]
     path.write_text(json.dumps(content))
-    with pytest.raises(ValueError, match=r"boxes.json: 'annotations' is missing"):
-        register_json_dataset(str(path))
+    for key in ("DATASETS.TRAIN", "DATASETS.TEST", "DATASETS.PSEUDO", "--labels"):
+        with pytest.raises(ValueError, match=f"boxes.json: 'annotations' is missing, .*{key}"):
+            check_datasets((str(path),), key=key)
+    check_datasets((str(path),), key="DATASETS.UNLABELED")
+    (record,) = DatasetCatalog.get(str(path))
+    assert record["annotations"] == []

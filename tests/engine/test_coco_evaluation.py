@@ -12,7 +12,7 @@ import torch
 from detectron2.config import CfgNode, get_cfg
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.evaluation import DatasetEvaluator
-from detectron2.structures import Boxes, Instances
+from detectron2.structures import Boxes, BoxMode, Instances
 from helpers.coco_files import coco, write_coco
 
 from distill.config import add_distill_config
@@ -220,3 +220,24 @@ def test_proposals_are_evaluated_and_written_with_the_ids_of_the_file(tmp_path):
         evaluator.process([{"image_id": record["image_id"]}], [{"proposals": proposals}])
     assert evaluator.evaluate()["box_proposals"]["AR@100"] == pytest.approx(100)
     assert b"image 1" in (tmp_path / "box_proposals.pkl").read_bytes()
+
+
+def test_a_dataset_without_a_file_is_evaluated_on_what_its_records_are_now(tmp_path):
+    name = "coco_evaluation_records"
+    boxes = [{**x, "category_id": i % 2} for i, x in enumerate(coco()["annotations"])]
+    boxes = [{**x, "bbox_mode": BoxMode.XYWH_ABS} for x in boxes]
+    records = [
+        {"file_name": f"{i}.png", "image_id": i, "width": 64, "height": 48, "annotations": part}
+        for i, part in ((7, boxes[:2]), ("b", boxes[2:]))
+    ]
+    DatasetCatalog.register(name, lambda: records)
+    MetadataCatalog.get(name).thing_classes = ["ant", "bee"]
+    try:
+        for _ in range(2):
+            evaluator = build_evaluator(_config(), name, str(tmp_path / "out"))
+            assert _evaluate(evaluator, name)["AP"] == pytest.approx(100)
+            del records[0]["annotations"][1]
+            records.reverse()
+    finally:
+        DatasetCatalog.remove(name)
+        MetadataCatalog.remove(name)

@@ -19,7 +19,7 @@ from distill.data.coco_json.text import parse_json
 from distill.data.coco_json.values import Ids
 from distill.utils.wording import some_of
 
-__all__ = ["forget_large_files", "read_coco"]
+__all__ = ["forget_large_files", "read_coco", "without_collector"]
 
 # What is kept of files, in bytes of their text: all together, and of one for the whole run.
 _CACHE_SIZE = 1 << 30
@@ -49,7 +49,7 @@ def read_coco(path: str | Path, *, keep_unlisted: bool = True) -> CocoFile:
     if key in _cache and not (keep_unlisted and _cache[key][1].left_out):
         _cache.move_to_end(key)
         return _cache[key][1]
-    with _without_collector():
+    with without_collector():
         content = parse_json(path)
         try:
             file = _clean(path, content, keep_unlisted)
@@ -68,7 +68,7 @@ def forget_large_files() -> None:
 
 
 @contextlib.contextmanager
-def _without_collector() -> Iterator[None]:
+def without_collector() -> Iterator[None]:
     """Keeps the garbage collector from going through millions of new objects again and again."""
     collected = gc.isenabled()
     gc.disable()

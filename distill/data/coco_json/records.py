@@ -16,7 +16,7 @@ from distill.data.coco_json.file import CocoFile, Entry
 from distill.data.coco_json.folders import ImageFolder
 from distill.data.coco_json.keypoints import keypoint_metadata, keypoint_numbers
 from distill.data.coco_json.masks import usable_mask
-from distill.data.coco_json.reading import read_coco
+from distill.data.coco_json.reading import read_coco, without_collector
 
 __all__ = ["describe", "load_coco_records"]
 
@@ -55,18 +55,9 @@ def load_coco_records(
         places = {category["id"]: category["id"] for category in file.categories}
     else:
         places = describe(dataset_name, file)
-    folder = ImageFolder(image_root)
-    records: dict[Any, dict[str, Any]] = {
-        image["id"]: {
-            "file_name": folder.find(image["file_name"]),
-            "height": image["height"],
-            "width": image["width"],
-            "image_id": image["id"],
-            "annotations": [],
-        }
-        for image in _sorted(file.images)
-    }
-    _add_annotations(records, file, places, tuple(extra_annotation_keys or ()))
+    with without_collector():
+        records = _images(file, image_root)
+        _add_annotations(records, file, places, tuple(extra_annotation_keys or ()))
     return list(records.values())
 
 
@@ -101,6 +92,21 @@ def describe(dataset_name: str, file: CocoFile) -> dict[int | str, int]:
         if metadata.get(key) is None:
             setattr(metadata, key, value)
     return places
+
+
+def _images(file: CocoFile, image_root: str | os.PathLike) -> dict[Any, dict[str, Any]]:
+    """The records by image, without boxes."""
+    folder = ImageFolder(image_root)
+    return {
+        image["id"]: {
+            "file_name": folder.find(image["file_name"]),
+            "height": image["height"],
+            "width": image["width"],
+            "image_id": image["id"],
+            "annotations": [],
+        }
+        for image in _sorted(file.images)
+    }
 
 
 def _sorted(images: list[Entry]) -> list[Entry]:
