@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import torch
 from detectron2.config import CfgNode
 
 from distill.utils.config_keys import add_all_keys, check_limits
 from distill.utils.detectron2_keys import limit_detectron2_keys
+from distill.utils.key_relations import conflicts
 
 __all__ = [
     "add_distill_config",
@@ -85,31 +85,8 @@ def check_detector_keys(cfg: CfgNode, source: str = "") -> None:
         ValueError: one sentence that names the key.
     """
     check_limits(cfg, groups=("MODEL", "INPUT", "TEST"), source=source)
-    mean, std = len(cfg.MODEL.PIXEL_MEAN), len(cfg.MODEL.PIXEL_STD)
-    channels = {"BGR": 3, "RGB": 3, "YUV-BT.601": 3, "L": 1}.get(cfg.INPUT.FORMAT, mean)
-    if {mean, std} != {channels}:
-        raise ValueError(
-            f"{source}MODEL.PIXEL_MEAN has {mean} numbers and MODEL.PIXEL_STD {std}, but images of "
-            f"INPUT.FORMAT {cfg.INPUT.FORMAT} have {channels} channels: give a number for each"
-        )
-    sizes = tuple(cfg.INPUT.MIN_SIZE_TRAIN)
-    if cfg.INPUT.MIN_SIZE_TRAIN_SAMPLING == "range" and len(sizes) != 2:
-        raise ValueError(
-            f"{source}INPUT.MIN_SIZE_TRAIN is {sizes}, but INPUT.MIN_SIZE_TRAIN_SAMPLING is "
-            '"range": give the least and the largest size'
-        )
-    crop = cfg.INPUT.CROP
-    if crop.ENABLED and crop.TYPE.startswith("relative") and max(crop.SIZE) > 1:
-        raise ValueError(
-            f"{source}INPUT.CROP.SIZE is {tuple(crop.SIZE)}, but INPUT.CROP.TYPE is "
-            f'"{crop.TYPE}": give shares of the image, or set the type to absolute'
-        )
-    try:
-        torch.device(cfg.MODEL.DEVICE)
-    except RuntimeError as error:
-        raise ValueError(
-            f'{source}MODEL.DEVICE is "{cfg.MODEL.DEVICE}", which is no device: take cpu or cuda'
-        ) from error
+    for sentence in conflicts(cfg):
+        raise ValueError(f"{source}{sentence}")
 
 
 def check_retired_keys(cfg: CfgNode) -> None:

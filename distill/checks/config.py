@@ -18,8 +18,12 @@ from distill.data.pseudo.config import check_pseudo_config
 from distill.data.pseudo.masks import refuse_pseudo_masks
 from distill.data.unlabeled_config import check_unlabeled_config
 from distill.utils.outputs import check_output_folder
+from distill.utils.wording import did_you_mean
 
 __all__ = ["check_config"]
+
+# The last one is not in Detectron2 0.6.
+_SCHEDULERS = ("WarmupMultiStepLR", "WarmupCosineLR", "WarmupStepWithFixedGammaLR")
 
 
 def check_config(
@@ -47,6 +51,7 @@ def check_config(
     check_pseudo_config(cfg)
     if training:
         check_methods_are_used(cfg)
+        _check_scheduler(cfg)
         if cfg.DATASETS.UNLABELED:
             check_unlabeled_config(cfg)
         check_teacher(cfg, evaluated=compares_teacher)
@@ -62,3 +67,13 @@ def check_config(
         check_weights_are_named(cfg, evaluated=compares_teacher)
     check_weights(cfg, own=loads_weights, teacher=training)
     check_images(cfg, training=training)
+
+
+def _check_scheduler(cfg: CfgNode) -> None:
+    """Refuses a name that Detectron2's builder of schedulers, which the Trainer uses, has not."""
+    name = cfg.SOLVER.LR_SCHEDULER_NAME
+    if name not in _SCHEDULERS:
+        raise ValueError(
+            f'SOLVER.LR_SCHEDULER_NAME is "{name}"; choose one of {", ".join(_SCHEDULERS)}'
+            f"{did_you_mean(name, _SCHEDULERS)}"
+        )

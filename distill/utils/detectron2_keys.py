@@ -24,12 +24,15 @@ _NESTED = list_of(number(above=0), at_least=1, nested=True)
 # Of a rotated box, five.
 _BOX_WEIGHTS = list_of(_ABOVE_0, length=(4, 5))
 _BOX_LOSS = one_of("smooth_l1", "giou", "diou", "ciou")
-_IOUS = list_of(_SHARE, at_least=1)
 _POOLER = {"POOLER_RESOLUTION": _COUNT, "POOLER_SAMPLING_RATIO": whole(at_least=0)}
 _BOXES = {"BBOX_REG_LOSS_TYPE": _BOX_LOSS, "BBOX_REG_WEIGHTS": _BOX_WEIGHTS}
 # A negative weight of the positives switches it off in fvcore's focal loss.
 _FOCAL = {"FOCAL_LOSS_ALPHA": number(at_least=0, at_most=1, also=(-1,))}
-_SAMPLES = {"BATCH_SIZE_PER_IMAGE": _COUNT, "POSITIVE_FRACTION": _SHARE, "IOU_THRESHOLDS": _IOUS}
+_MATCHING = {
+    "IOU_THRESHOLDS": list_of(number(above=0, at_most=1), at_least=1),
+    "IOU_LABELS": list_of(whole(at_least=-1, at_most=1), at_least=2),
+}
+_SAMPLES = {"BATCH_SIZE_PER_IMAGE": _COUNT, "POSITIVE_FRACTION": _SHARE, **_MATCHING}
 _FORMATS = ("BGR", "RGB", "L", "YUV-BT.601", "RGBA", "CMYK", "YCbCr", "LAB", "HSV", "I", "F")
 
 _LIMITS: dict[str, dict[str, Limit]] = {
@@ -112,8 +115,8 @@ _LIMITS: dict[str, dict[str, Limit]] = {
     "MODEL.RETINANET": {
         "NUM_CLASSES": _COUNT,
         "IN_FEATURES": _LEVELS,
-        "NUM_CONVS": whole(at_least=0),
-        "IOU_THRESHOLDS": _IOUS,
+        "NUM_CONVS": _COUNT,
+        **_MATCHING,
         "PRIOR_PROB": number(above=0, below=1),
         "SCORE_THRESH_TEST": _SHARE,
         "NMS_THRESH_TEST": _SHARE,

@@ -25,6 +25,11 @@ from distill.checks import check_config, check_student_classes
             {"DATASETS__UNLABELED": ("digits_unlabeled",), "DISTILL__UNLABELED__MIX": "both"},
             'DISTILL.UNLABELED.MIX is "both"; choose one of alternate, ratio',
         ),
+        (
+            {"SOLVER__LR_SCHEDULER_NAME": "WarmupCosine"},
+            'SOLVER.LR_SCHEDULER_NAME is "WarmupCosine"; choose one of WarmupMultiStepLR',
+        ),
+        ({"OUTPUT_DIR": "/dev/null/run"}, "OUTPUT_DIR: /dev/null is no folder"),
         ({"DISTILL__PSEUDO__SCORE_WEIGHTS": True}, "DISTILL.PSEUDO.SCORE_WEIGHTS is True, which"),
     ],
 )

@@ -110,6 +110,11 @@ def test_no_number_of_ours_may_be_just_anything(value):
         ("MODEL.RETINANET.TOPK_CANDIDATES_TEST", 0, "it must be at least 1"),
         ("MODEL.ROI_HEADS.SCORE_THRESH_TEST", -0.5, "it must be at least 0 and at most 1"),
         ("MODEL.SEM_SEG_HEAD.LOSS_WEIGHT", math.inf, "LOSS_WEIGHT is inf; it must be finite"),
+        ("MODEL.RPN.IOU_LABELS", [0, 1], "RPN.IOU_LABELS has 2 labels for 2 IOU_THRESHOLDS"),
+        ("MODEL.RPN.IOU_LABELS", [0, 7, 1], "of its entry 7: it must be at least -1"),
+        ("MODEL.ROI_HEADS.IOU_THRESHOLDS", [0], "of its entry 0: it must be above 0"),
+        ("MODEL.RETINANET.IOU_THRESHOLDS", [0.5, 0.4], "IOU_THRESHOLDS (0.5, 0.4) must rise"),
+        ("MODEL.RETINANET.NUM_CONVS", 0, "it must be at least 1"),
         ("SEED", 2**40, "SEED is 1099511627776; it must be at most"),
     ],
 )
@@ -168,6 +173,13 @@ def test_copies_of_a_config_have_the_limits_too():
         copy.SOLVER.MAX_ITER = 0
         with pytest.raises(ValueError, match="SOLVER.MAX_ITER is 0"):
             check_keys(copy)
+
+
+def test_a_box_head_needs_a_layer():
+    cfg = new_config()
+    cfg.MODEL.ROI_BOX_HEAD.NAME = "FastRCNNConvFCHead"
+    with pytest.raises(ValueError, match="ROI_BOX_HEAD.NUM_FC and NUM_CONV are 0"):
+        check_keys(cfg)
 
 
 def test_of_a_part_of_a_config_only_that_is_checked():

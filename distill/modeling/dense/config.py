@@ -42,7 +42,7 @@ def tower_keys(*, score_thresh: float) -> CfgNode:
         node,
         NUM_CLASSES=whole(at_least=1),
         IN_FEATURES=list_of(text(), at_least=1, distinct=True),
-        NUM_CONVS=whole(at_least=0),
+        NUM_CONVS=whole(at_least=1),
         PRIOR_PROB=number(above=0, below=1),
         SCORE_THRESH_TEST=number(at_least=0, at_most=1),
         TOPK_CANDIDATES_TEST=whole(at_least=1),
