@@ -11,14 +11,13 @@ import pytest
 import torch
 import torch.multiprocessing
 from detectron2.checkpoint import DetectionCheckpointer
-from detectron2.config import CfgNode
 from detectron2.modeling import build_model
+from helpers.runs import assert_same, tiny_config, train, weights
 from torch import nn
 
-from distill.engine import Trainer, build_config, training_parser
+from distill.engine import Trainer, training_parser
 from distill.utils.launch import _worker
 
-_TINY_DATA = ("DATASETS.TRAIN", "('tiny_train',)", "DATASETS.TEST", "('tiny_test',)")
 _SHORT = ("SOLVER.MAX_ITER", "6", "SOLVER.CHECKPOINT_PERIOD", "2")
 # A rate that depends on MAX_ITER, and a mean over batches that must be the same after resuming.
 _SCHEDULE = ("SOLVER.LR_SCHEDULER_NAME", "WarmupCosineLR", "SOLVER.WARMUP_ITERS", "3")
@@ -46,33 +45,11 @@ trainer.train()
 """
 
 
-def _config(root: Path, output: Path, *options: str) -> CfgNode:
-    arguments = ["--config-file", str(root / "tiny.yaml"), *_TINY_DATA, *options]
-    return build_config(training_parser().parse_args([*arguments, "OUTPUT_DIR", str(output)]))
-
-
-def _train(cfg: CfgNode, resume: bool = False) -> Trainer:
-    os.makedirs(cfg.OUTPUT_DIR, exist_ok=True)
-    trainer = Trainer(cfg)
-    trainer.resume_or_load(resume=resume)
-    trainer.train()
-    return trainer
-
-
 def _distilled(root: Path) -> tuple[str, ...]:
     teacher = ("DISTILL.TEACHER.CONFIG_FILE", str(root / "tiny.yaml"))
     control = ("DISTILL.TEACHER.ALLOW_RANDOM", "True")
     methods = ("MODEL.META_ARCHITECTURE", "Distiller", "DISTILL.METHODS", "('TADF',)")
     return (*methods, *teacher, *control)
-
-
-def _weights(folder: Path, name: str = "model_final") -> dict[str, torch.Tensor]:
-    return torch.load(folder / f"{name}.pth", weights_only=True)["model"]
-
-
-def _assert_same(left: dict, right: dict) -> None:
-    assert left.keys() == right.keys()
-    assert [key for key in left if not torch.equal(left[key], right[key])] == []
 
 
 @pytest.mark.parametrize("kind", ["plain", "distilled in bfloat16"])
@@ -81,7 +58,7 @@ def test_a_killed_run_resumes_to_the_weights_of_one_that_was_not(tiny_coco, tmp_
     if kind != "plain":
         options += ("SOLVER.AMP.ENABLED", "True", *_distilled(tiny_coco))
     killed, whole = tmp_path / "killed", tmp_path / "whole"
-    _train(_config(tiny_coco, whole, *options))
+    train(tiny_config(tiny_coco, whole, *options))
 
     environment = {
         **os.environ,
@@ -99,10 +76,10 @@ def test_a_killed_run_resumes_to_the_weights_of_one_that_was_not(tiny_coco, tmp_
     assert (killed / "last_checkpoint").read_text() == "model_0000003.pth"
     # Other workers: they must not matter either.
     workers = ("DATALOADER.NUM_WORKERS", "1")
-    _train(_config(tiny_coco, killed, *options, *workers), resume=True)
-    _assert_same(_weights(killed), _weights(whole))
-    last = _weights(whole, "model_0000005")
-    _assert_same(_weights(killed, "model_0000005"), last)
+    train(tiny_config(tiny_coco, killed, *options, *workers), resume=True)
+    assert_same(weights(killed), weights(whole))
+    last = weights(whole, "model_0000005")
+    assert_same(weights(killed, "model_0000005"), last)
     assert any(key.startswith("distill.") for key in last) == (kind != "plain")
     whole_optimizer, killed_optimizer = (
         torch.load(folder / "model_0000005.pth", weights_only=True)["trainer"]["_trainer"]
@@ -114,22 +91,22 @@ def test_a_killed_run_resumes_to_the_weights_of_one_that_was_not(tiny_coco, tmp_
 def test_a_dense_detector_resumes_with_its_running_normalizer(tiny_coco, tmp_path):
     options = (*_SHORT, *_RETINANET)
     whole, halved = tmp_path / "whole", tmp_path / "halved"
-    trainer = _train(_config(tiny_coco, whole, *options))
-    _train(_config(tiny_coco, halved, *options, "SOLVER.MAX_ITER", "4"))
-    resumed = _train(_config(tiny_coco, halved, *options), resume=True)
+    trainer = train(tiny_config(tiny_coco, whole, *options))
+    train(tiny_config(tiny_coco, halved, *options, "SOLVER.MAX_ITER", "4"))
+    resumed = train(tiny_config(tiny_coco, halved, *options), resume=True)
     assert resumed.student.loss_normalizer == trainer.student.loss_normalizer
-    _assert_same(_weights(halved), _weights(whole))
+    assert_same(weights(halved), weights(whole))
 
 
 def test_a_finished_run_goes_on_with_more_iterations(tiny_coco, tmp_path):
     short, long = tmp_path / "short", tmp_path / "long"
     constant = ("SOLVER.CHECKPOINT_PERIOD", "0", "SOLVER.MAX_ITER")
-    _train(_config(tiny_coco, short, *constant, "2"))
+    train(tiny_config(tiny_coco, short, *constant, "2"))
     assert (short / "last_checkpoint").read_text() == "model_0000001.pth"
-    trainer = _train(_config(tiny_coco, short, *constant, "4"), resume=True)
+    trainer = train(tiny_config(tiny_coco, short, *constant, "4"), resume=True)
     assert trainer.start_iter == 2
-    _train(_config(tiny_coco, long, *constant, "4"))
-    _assert_same(_weights(short), _weights(long))
+    train(tiny_config(tiny_coco, long, *constant, "4"))
+    assert_same(weights(short), weights(long))
 
 
 @pytest.mark.parametrize("kind", ["faster_rcnn", "retinanet"])
@@ -138,50 +115,50 @@ def test_two_processes_resume_to_the_weights_of_a_run_without_stop(tiny_coco, tm
         options = ("DATASETS.TEST", "()", "SOLVER.MAX_ITER", str(iterations))
         # Each rank has a normalizer of its own.
         options += _RETINANET if kind == "retinanet" else ()
-        cfg = _config(tiny_coco, folder, *options)
+        cfg = tiny_config(tiny_coco, folder, *options)
         args = training_parser().parse_args(["--num-processes", "2"])
         url = (tmp_path / f"rendezvous_{folder.name}_{iterations}").as_uri()
         # fork: a spawned process could not import this file.
         torch.multiprocessing.start_processes(
-            _worker, args=(lambda _: _train(cfg, resume), args, url), nprocs=2, start_method="fork"
+            _worker, args=(lambda _: train(cfg, resume), args, url), nprocs=2, start_method="fork"
         )
 
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     run(whole, 3)
     run(parts, 2)
     run(parts, 3, resume=True)
-    _assert_same(_weights(parts), _weights(whole))
+    assert_same(weights(parts), weights(whole))
 
 
 def test_the_rate_follows_a_schedule_that_became_longer(tiny_coco, tmp_path):
     cosine = ("SOLVER.LR_SCHEDULER_NAME", "WarmupCosineLR", "SOLVER.MAX_ITER")
-    _train(_config(tiny_coco, tmp_path, *cosine, "2"))
-    trainer = Trainer(_config(tiny_coco, tmp_path, *cosine, "4"))
+    train(tiny_config(tiny_coco, tmp_path, *cosine, "2"))
+    trainer = Trainer(tiny_config(tiny_coco, tmp_path, *cosine, "4"))
     trainer.resume_or_load(resume=True)
     assert trainer.optimizer.param_groups[0]["lr"] == pytest.approx(0.001)  # half-way
 
 
 def test_the_final_weights_are_plain_detectron2_s_and_nothing_else(tiny_coco, tmp_path):
-    cfg = _config(tiny_coco, tmp_path, "SOLVER.MAX_ITER", "1")
-    trainer = _train(cfg)
+    cfg = tiny_config(tiny_coco, tmp_path, "SOLVER.MAX_ITER", "1")
+    trainer = train(cfg)
     data = torch.load(tmp_path / "model_final.pth", weights_only=True)
     assert set(data) == {"model"}
     plain = build_model(cfg)
     DetectionCheckpointer(plain).load(str(tmp_path / "model_final.pth"))
-    _assert_same(plain.state_dict(), trainer.student.state_dict())
+    assert_same(plain.state_dict(), trainer.student.state_dict())
 
 
 def test_a_run_without_seed_keeps_the_one_it_drew(tiny_coco, tmp_path):
     options = ("SEED", "-1", "SOLVER.MAX_ITER", "1")
-    first = _train(_config(tiny_coco, tmp_path, *options))
-    second = Trainer(_config(tiny_coco, tmp_path, *options))
+    first = train(tiny_config(tiny_coco, tmp_path, *options))
+    second = Trainer(tiny_config(tiny_coco, tmp_path, *options))
     assert first.seed != second.seed
     second.resume_or_load(resume=True)
     assert first.seed == second.seed == second._trainer.seed == second.data_loader.seed
 
 
 def test_a_checkpoint_of_plain_detectron2_0_6_resumes_without_its_optimizer(tiny_coco, tmp_path):
-    cfg = _config(tiny_coco, tmp_path, "SOLVER.MAX_ITER", "3")
+    cfg = tiny_config(tiny_coco, tmp_path, "SOLVER.MAX_ITER", "3")
     state = {"iteration": 1, "hooks": {}}
     weights = build_model(cfg).state_dict()
     torch.save({"model": weights, "trainer": state, "iteration": 1}, tmp_path / "model_1.pth")
@@ -189,12 +166,12 @@ def test_a_checkpoint_of_plain_detectron2_0_6_resumes_without_its_optimizer(tiny
     trainer = Trainer(cfg)
     trainer.resume_or_load(resume=True)
     assert trainer.start_iter == 2
-    _assert_same(trainer.student.state_dict(), weights)
+    assert_same(trainer.student.state_dict(), weights)
 
 
 def test_evaluation_comes_at_its_period_and_once_at_the_end(tiny_coco, tmp_path):
     options = ("TEST.EVAL_PERIOD", "2", "SOLVER.MAX_ITER", "4")
-    trainer = Trainer(_config(tiny_coco, tmp_path, *options))
+    trainer = Trainer(tiny_config(tiny_coco, tmp_path, *options))
     trainer.resume_or_load(resume=False)
     results = trainer.train()
     lines = [json.loads(line) for line in open(tmp_path / "metrics.json")]
@@ -207,14 +184,14 @@ def test_batch_statistics_are_recomputed_the_same_after_resuming(tiny_coco, tmp_
     options = ("TEST.PRECISE_BN.ENABLED", "True", "TEST.PRECISE_BN.NUM_ITER", "2")
     options += ("TEST.EVAL_PERIOD", "1", "SOLVER.CHECKPOINT_PERIOD", "1", "DATASETS.TEST", "()")
     whole, parts = tmp_path / "whole", tmp_path / "parts"
-    _train(_config(tiny_coco, whole, *options, "SOLVER.MAX_ITER", "2"))
-    _train(_config(tiny_coco, parts, *options, "SOLVER.MAX_ITER", "1"))
-    _train(_config(tiny_coco, parts, *options, "SOLVER.MAX_ITER", "2"), resume=True)
-    _assert_same(_weights(parts), _weights(whole))
+    train(tiny_config(tiny_coco, whole, *options, "SOLVER.MAX_ITER", "2"))
+    train(tiny_config(tiny_coco, parts, *options, "SOLVER.MAX_ITER", "1"))
+    train(tiny_config(tiny_coco, parts, *options, "SOLVER.MAX_ITER", "2"), resume=True)
+    assert_same(weights(parts), weights(whole))
 
 
 def test_bfloat16_reaches_the_detector_on_a_cpu(tiny_coco, tmp_path):
-    trainer = Trainer(_config(tiny_coco, tmp_path, "SOLVER.AMP.ENABLED", "True"))
+    trainer = Trainer(tiny_config(tiny_coco, tmp_path, "SOLVER.AMP.ENABLED", "True"))
     trainer.resume_or_load(resume=False)
     convolutions = [m for m in trainer.student.modules() if isinstance(m, nn.Conv2d)]
     seen = []
@@ -227,14 +204,14 @@ def test_bfloat16_reaches_the_detector_on_a_cpu(tiny_coco, tmp_path):
 
 def test_a_batch_that_ranks_can_not_share_is_refused(tiny_coco, tmp_path):
     with pytest.raises(ValueError, match="SOLVER.IMS_PER_BATCH is 0"):
-        Trainer(_config(tiny_coco, tmp_path, "SOLVER.IMS_PER_BATCH", "0"))
+        Trainer(tiny_config(tiny_coco, tmp_path, "SOLVER.IMS_PER_BATCH", "0"))
 
 
 def test_the_teacher_is_evaluated_as_itself(tiny_coco, tmp_path):
-    trained = _train(_config(tiny_coco, tmp_path / "teacher", "SOLVER.MAX_ITER", "2"))
+    trained = train(tiny_config(tiny_coco, tmp_path / "teacher", "SOLVER.MAX_ITER", "2"))
     weights = ("DISTILL.TEACHER.WEIGHTS", str(tmp_path / "teacher" / "model_final.pth"))
     options = (*_distilled(tiny_coco), *weights)
-    trainer = Trainer(_config(tiny_coco, tmp_path / "student", *options))
+    trainer = Trainer(tiny_config(tiny_coco, tmp_path / "student", *options))
     expected = trained.test(trained.cfg, trained.student)["bbox"]
     assert trainer.test_teacher()["bbox"] == pytest.approx(expected, nan_ok=True)
     name = "inference/tiny_test/coco_instances_results.json"
