@@ -10,7 +10,7 @@ from pathlib import Path
 
 from detectron2.utils.collect_env import collect_env_info
 
-from distill.utils.files import remove_stale_files
+from distill.utils.files import atomic_write, remove_stale_files
 
 __all__ = ["git_revision", "start_run_files", "write_environment"]
 
@@ -46,8 +46,9 @@ def start_run_files(folder: Path, start_iter: int) -> None:
     """Clears what does not belong to the run that starts.
 
     Unfinished files of a killed process go. A resumed run repeats the iterations after its
-    checkpoint, so their metrics go. A new run puts an older one's metrics aside and forgets its
-    last checkpoint, lest a later ``--resume`` mixes the two.
+    checkpoint, so their metrics go, and theirs alone: lines that can't be read are put aside into
+    ``metrics.unreadable.txt``. A new run puts an older one's metrics aside and forgets its last
+    checkpoint, lest a later ``--resume`` mixes the two.
 
     Args:
         folder: the run directory.
@@ -67,20 +68,42 @@ def start_run_files(folder: Path, start_iter: int) -> None:
 
 
 def _keep_metrics_before(metrics: Path, iteration: int) -> None:
+    # Of a start that was killed while it wrote the file anew.
+    backup = metrics.with_name(".metrics.json.whole")
+    content = backup.read_bytes() if backup.exists() else metrics.read_bytes()
+    lines = [line + b"\n" for line in content.split(b"\n") if line.strip()]
+    iterations = [_iteration_of(line) for line in lines]
+    unreadable = [x for x, of in zip(lines, iterations, strict=True) if of is None]
+    if unreadable:
+        aside = metrics.with_name("metrics.unreadable.txt")
+        with open(aside, "ab") as stream:
+            stream.writelines(unreadable)
+        _logger.warning(
+            "%d lines of %s can't be read: they are in %s now.", len(unreadable), metrics, aside
+        )
+    kept = b"".join(
+        x for x, of in zip(lines, iterations, strict=True) if of is not None and of < iteration
+    )
+    if kept == content and not backup.exists():
+        return
+    atomic_write(backup, lambda stream: stream.write(content))
     # In place: Detectron2's writer has the file open for appending.
-    with open(metrics, "r+", encoding="utf-8") as stream:
-        kept = [line for line in stream if _iteration_of(line) < iteration]
-        stream.seek(0)
+    with open(metrics, "r+b") as stream:
+        stream.write(kept)
         stream.truncate()
-        stream.writelines(kept)
+    backup.unlink()
 
 
-def _iteration_of(line: str) -> float:
-    """Returns the iteration of a line of metrics, infinity for one that was cut short."""
+def _iteration_of(line: bytes) -> float | None:
+    """Returns the iteration of a line of metrics, -1 without one; None if it is no such line."""
     try:
-        return json.loads(line)["iteration"]
-    except (ValueError, KeyError):
-        return float("inf")
+        values = json.loads(line.decode("utf-8"))
+    except ValueError:  # UnicodeDecodeError is one.
+        return None
+    if not isinstance(values, dict):
+        return None
+    iteration = values.get("iteration")
+    return iteration if isinstance(iteration, (int, float)) else -1
 
 
 def _git(root: Path, *arguments: str) -> str:

@@ -5,6 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
+import socket
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any
@@ -19,6 +22,12 @@ __all__ = [
     "write_json",
 ]
 
+_HOST = socket.gethostname()
+# Before files of several machines lay in one folder, their names had no host.
+_NAME = re.compile(r"\.(?P<name>.+)\.(?P<process>\d+)(@(?P<host>.+))?\.unfinished", re.DOTALL)
+# Seconds after which another machine's file has no writer any more.
+_ABANDONED = 3600.0
+
 
 def atomic_write(
     path: Path,
@@ -28,6 +37,8 @@ def atomic_write(
 ) -> None:
     """Replaces a file by what ``write`` puts into a stream, or leaves it untouched.
 
+    What writers of the same file that were killed have left is removed.
+
     Args:
         path: the file; its folder exists.
         write: writes into a stream.
@@ -36,7 +47,8 @@ def atomic_write(
     Raises:
         OSError: if writing fails; the unfinished file is removed.
     """
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}.unfinished")
+    remove_stale_files(path.parent, path.name)
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}@{_HOST}.unfinished")
     try:
         if path.exists() and not path.is_file():
             # It would be lost, as /dev/null is to whoever may replace it.
@@ -65,10 +77,32 @@ def write_json(path: Path, value: Any) -> None:
     atomic_write(path, lambda stream: stream.write(text.encode()))
 
 
-def remove_stale_files(folder: Path, name: str = "*") -> None:
-    """Removes what writers that were killed left behind in a folder, of one file or of all."""
-    for unfinished in folder.glob(f".{name}.*.unfinished"):
-        unfinished.unlink(missing_ok=True)
+def remove_stale_files(folder: Path, name: str | None = None) -> None:
+    """Removes what writers that were killed left behind in a folder; those alive keep theirs.
+
+    Args:
+        folder: where they wrote; it need not exist.
+        name: of the file that they wrote; None for all.
+    """
+    for found in folder.iterdir() if folder.is_dir() else ():
+        of = _NAME.fullmatch(found.name)
+        if of and name in (None, of["name"]) and not _is_being_written(found, of):
+            found.unlink(missing_ok=True)
+
+
+def _is_being_written(unfinished: Path, of: re.Match[str]) -> bool:
+    if of["host"] not in (None, _HOST):  # Its processes can't be asked.
+        try:
+            return time.time() - unfinished.stat().st_mtime < _ABANDONED
+        except FileNotFoundError:
+            return False
+    try:
+        os.kill(int(of["process"]), 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:  # It is another user's.
+        return True
+    return True
 
 
 def file_digest(path: str | Path) -> str:

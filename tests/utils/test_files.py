@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 from pathlib import Path
 from typing import IO
 
@@ -44,12 +45,38 @@ def test_the_digest_of_values_does_not_depend_on_the_order_of_keys() -> None:
     assert json_digest([1, 2]) != json_digest([2, 1])
 
 
+# No system counts its processes this far.
+_DEAD = 99_999_999
+
+
+def _leave(folder: Path, name: str) -> str:
+    (folder / name).write_bytes(b"x")
+    return name
+
+
 def test_leftovers_of_killed_writers_are_removed_and_nothing_else(tmp_path):
-    names = [".model_0000001.pth.12.unfinished", ".last_checkpoint.12.unfinished"]
-    for name in [*names, "model_0000000.pth", ".hidden"]:
-        (tmp_path / name).write_bytes(b"x")
+    _leave(tmp_path, f".model_0000001.pth.{_DEAD}.unfinished")  # As they were called before.
+    _leave(tmp_path, f".last_checkpoint.{_DEAD}@{socket.gethostname()}.unfinished")
+    old = tmp_path / _leave(tmp_path, ".a.json.7@another.host.unfinished")
+    os.utime(old, (1e9, 1e9))
+    kept = [
+        _leave(tmp_path, "model_0000000.pth"),
+        _leave(tmp_path, ".hidden"),
+        _leave(tmp_path, f".model_0000002.pth.{os.getpid()}@{socket.gethostname()}.unfinished"),
+        _leave(tmp_path, f".model_0000003.pth.{os.getppid()}.unfinished"),
+        _leave(tmp_path, ".b.json.7@another.host.unfinished"),
+        _leave(tmp_path, "unfinished"),
+    ]
     remove_stale_files(tmp_path)
-    assert sorted(path.name for path in tmp_path.iterdir()) == [".hidden", "model_0000000.pth"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(kept)
+    remove_stale_files(tmp_path / "nowhere")
+
+
+def test_a_writer_removes_what_a_killed_writer_of_its_file_left(tmp_path):
+    _leave(tmp_path, f".a [1].json.{_DEAD}.unfinished")
+    other = _leave(tmp_path, f".b.json.{_DEAD}.unfinished")
+    write_json(tmp_path / "a [1].json", {})
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(["a [1].json", other])
 
 
 def test_a_file_s_digest_is_the_sha256_of_its_bytes(tmp_path):
