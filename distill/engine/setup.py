@@ -6,7 +6,6 @@ import argparse
 import logging
 import os
 import sys
-import time
 from pathlib import Path
 
 import torch
@@ -20,12 +19,10 @@ from distill.config import add_distill_config, check_detector_keys
 from distill.engine.run_files import write_environment
 from distill.utils.config_files import merge_file, merge_overrides
 from distill.utils.distributed import ECHO_STATUS, is_echo
+from distill.utils.launch import say_error
 from distill.utils.machines import WAIT_FOR_MACHINES
 
 __all__ = ["build_config", "exit_with", "set_up", "training_parser"]
-
-# Seconds.
-_PATIENCE = 2.0
 
 
 def training_parser(epilog: str | None = None) -> argparse.ArgumentParser:
@@ -103,8 +100,8 @@ def set_up(args: argparse.Namespace) -> CfgNode:
 def exit_with(error: Exception) -> None:
     """Ends the program with status 2 and one sentence; the traceback goes to the log file alone.
 
-    Where several processes fail, the first of each machine speaks; one that fails by itself does
-    too, and one that fails only because another is gone is silent.
+    Of several processes that fail, the first of each machine speaks; one that fails only because
+    another is gone is silent.
 
     Args:
         error: what went wrong.
@@ -118,8 +115,5 @@ def exit_with(error: Exception) -> None:
             handler.handle(record)
     if is_echo(error):
         sys.exit(ECHO_STATUS)
-    if comm.get_local_rank() > 0:
-        # If all processes fail alike, the launcher ends this one meanwhile.
-        time.sleep(_PATIENCE)
-    print(f"error: {error}", file=sys.stderr, flush=True)
+    say_error(str(error))
     sys.exit(2)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import logging
 import multiprocessing
 import os
 import signal
@@ -22,7 +23,10 @@ from torch.multiprocessing import ProcessExitedException, spawn
 from distill.utils.distributed import ECHO_STATUS, is_echo
 from distill.utils.machines import check_processes, meet_machines, runs_on_gpu
 
-__all__ = ["launch_training"]
+__all__ = ["launch_training", "say_error"]
+
+# Names the file into which the processes of a machine write why they failed.
+_SAID = "DISTILL_ERRORS"
 
 Main = Callable[[argparse.Namespace], None]
 
@@ -53,8 +57,7 @@ def launch_training(main: Main, args: argparse.Namespace) -> None:
         else:
             # A file needs no free port.
             with tempfile.TemporaryDirectory() as folder:
-                url = (Path(folder) / "rendezvous").as_uri()
-                _spawn(main, args, per_machine, url)
+                _spawn(main, args, per_machine, Path(folder))
     except KeyboardInterrupt:
         sys.exit(128 + signal.SIGINT)
 
@@ -63,17 +66,39 @@ def _per_machine(args: argparse.Namespace) -> int:
     return args.num_gpus if runs_on_gpu(args) else args.num_processes
 
 
-def _spawn(main: Main, args: argparse.Namespace, number: int, url: str) -> None:
+def say_error(sentence: str) -> None:
+    """Prints ``error: ...``; of several processes of a machine, the launcher prints the first's.
+
+    Args:
+        sentence: what is wrong.
+    """
+    if _SAID in os.environ:
+        with open(os.environ[_SAID], "a", encoding="utf-8") as stream:
+            stream.write(sentence + "\n")
+    else:
+        print(f"error: {sentence}", file=sys.stderr, flush=True)
+
+
+def _spawn(main: Main, args: argparse.Namespace, number: int, folder: Path) -> None:
     """Starts a machine's processes, waits for them, and exits as they did."""
+    url, said = (folder / "rendezvous").as_uri(), folder / "errors"
+    # It would tell of every process that is ended because another one failed.
+    logging.getLogger("torch.multiprocessing.spawn").setLevel(logging.ERROR)
     with _signals_passed_on() as received:
+        os.environ[_SAID] = str(said)
         with _interrupt_ignored():
             context = spawn(_worker, nprocs=number, args=(main, args, url), join=False)
         try:
             while not context.join():
                 pass
         except ProcessExitedException as error:
+            os.environ.pop(_SAID)
+            if said.exists():
+                say_error(said.read_text(encoding="utf-8").splitlines()[0])
             ends = {process.exitcode for process in context.processes}
             _exit_like(ends, error.exit_code, received[0] if received else 0)
+        finally:
+            os.environ.pop(_SAID, None)
 
 
 def _exit_like(ends: set[int | None], first: int, received: int) -> None:
@@ -181,5 +206,5 @@ def _set_local_group(per_machine: int, machines: int, machine: int) -> None:
 def _fail(sentence: str) -> None:
     """Ends the program with status 2, and a sentence unless it is empty."""
     if sentence:
-        print(f"error: {sentence}", file=sys.stderr, flush=True)
+        say_error(sentence)
     sys.exit(2)

@@ -2,9 +2,13 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -25,7 +29,7 @@ def _run_here(root: Path, output: Path, *arguments: str) -> None:
     train_net.main(args)
 
 
-def _start(root: Path, *arguments: str) -> subprocess.Popen:
+def _start(root: Path, *arguments: str, outputs: Any = subprocess.PIPE) -> subprocess.Popen:
     environment = {
         **os.environ,
         "DETECTRON2_DATASETS": str(root),
@@ -36,8 +40,8 @@ def _start(root: Path, *arguments: str) -> subprocess.Popen:
     return subprocess.Popen(
         [*command, "--num-gpus", "0", *arguments],
         env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
+        stdout=outputs,
+        stderr=outputs,
         text=True,
     )
 
@@ -139,6 +143,51 @@ def test_a_mistake_is_one_sentence_and_status_2(
     assert "Traceback" not in errors
     last = errors.splitlines()[-1]
     assert last.startswith("error: ") and message in last
+
+
+def _truncate_an_image(root: Path, folder: Path) -> Path:
+    """A copy of the datasets with an image whose head is whole; returns its folder."""
+    shutil.copytree(root, folder)
+    image = folder / "coco" / "train2017" / "5.png"
+    image.write_bytes(image.read_bytes()[:-400])
+    return folder
+
+
+def test_a_process_that_fails_in_training_speaks_for_all(tiny_coco, tmp_path):
+    root = _truncate_an_image(tiny_coco, tmp_path / "data")
+    options = ("SOLVER.MAX_ITER", "20", "DATASETS.TEST", "()", "OUTPUT_DIR", str(tmp_path / "run"))
+    process = _start(root, "--num-processes", "2", *options)
+    _, errors = process.communicate(timeout=200)
+    assert process.returncode == 2
+    said = [line for line in errors.splitlines() if line.startswith("error: ")]
+    assert len(said) == 1 and "Iteration " in said[0] and "5.png" in said[0], errors
+    assert "Traceback" not in errors
+    logs = "".join(path.read_text() for path in (tmp_path / "run").glob("log.txt*"))
+    assert "Traceback" in logs and said[0].removeprefix("error: ") in logs
+
+
+def test_a_signal_to_the_launcher_saves_once_all_have_ended_their_iteration(tiny_coco, tmp_path):
+    options = ("SOLVER.MAX_ITER", "5000", "DATASETS.TEST", "()", "SOLVER.CHECKPOINT_PERIOD", "0")
+    with open(tmp_path / "said", "w") as said:
+        arguments = ("--num-processes", "2", *options, "OUTPUT_DIR", str(tmp_path))
+        process = _start(tiny_coco, *arguments, outputs=said)
+        _await(tmp_path / "metrics.json")
+        process.terminate()
+        assert process.wait(timeout=100) == 128 + signal.SIGTERM
+    text = (tmp_path / "said").read_text()
+    assert "Traceback" not in text and "error: " not in text
+    name = (tmp_path / "last_checkpoint").read_text()
+    assert f"SIGTERM ended the run after iteration {int(name[6:13])}, which {name} holds" in text
+    assert (tmp_path / name).exists() and not list(tmp_path.glob(".*.unfinished"))
+
+
+def _await(file: Path) -> None:
+    """Waits until a run has written metrics."""
+    for _ in range(1200):
+        if file.exists() and file.stat().st_size:
+            return
+        time.sleep(0.1)
+    raise AssertionError(f"{file} does not come")
 
 
 def test_the_script_is_short():
