@@ -6,6 +6,7 @@ import torch
 from detectron2.engine import HookBase, hooks
 from torch import nn
 
+from distill.engine.loop import NORMALIZER
 from distill.utils.checkpoint import SafeCheckpointer
 
 __all__ = ["RepeatablePreciseBN", "StudentCheckpoints", "plain_weights"]
@@ -45,9 +46,13 @@ class RepeatablePreciseBN(hooks.PreciseBN):
     """Detectron2's PreciseBN, always on the same images, so that resuming changes nothing."""
 
     def update_stats(self) -> None:
-        """Recomputes the statistics from the loader's first batches."""
+        """Recomputes the statistics from the loader's first batches, and changes nothing else."""
         self._data_iter = None
+        # Batches that do not train must not move this running mean.
+        normalizer = vars(self._model).get(NORMALIZER)
         super().update_stats()
+        if normalizer is not None:
+            setattr(self._model, NORMALIZER, normalizer)
 
 
 def plain_weights(model: nn.Module) -> dict[str, torch.Tensor]:

@@ -180,13 +180,15 @@ def test_evaluation_comes_at_its_period_and_once_at_the_end(tiny_coco, tmp_path)
     assert "AP50" in results["bbox"]
 
 
-def test_batch_statistics_are_recomputed_the_same_after_resuming(tiny_coco, tmp_path):
-    options = ("TEST.PRECISE_BN.ENABLED", "True", "TEST.PRECISE_BN.NUM_ITER", "2")
+@pytest.mark.parametrize("detector", [(), _RETINANET], ids=["faster_rcnn", "retinanet"])
+def test_batch_statistics_are_recomputed_the_same_after_resuming(tiny_coco, tmp_path, detector):
+    options = detector
+    options += ("TEST.PRECISE_BN.ENABLED", "True", "TEST.PRECISE_BN.NUM_ITER", "2")
     options += ("TEST.EVAL_PERIOD", "1", "SOLVER.CHECKPOINT_PERIOD", "1", "DATASETS.TEST", "()")
     whole, parts = tmp_path / "whole", tmp_path / "parts"
-    train(tiny_config(tiny_coco, whole, *options, "SOLVER.MAX_ITER", "2"))
-    train(tiny_config(tiny_coco, parts, *options, "SOLVER.MAX_ITER", "1"))
-    train(tiny_config(tiny_coco, parts, *options, "SOLVER.MAX_ITER", "2"), resume=True)
+    train(tiny_config(tiny_coco, whole, *options, "SOLVER.MAX_ITER", "3"))
+    train(tiny_config(tiny_coco, parts, *options, "SOLVER.MAX_ITER", "2"))
+    train(tiny_config(tiny_coco, parts, *options, "SOLVER.MAX_ITER", "3"), resume=True)
     assert_same(weights(parts), weights(whole))
 
 

@@ -167,11 +167,11 @@ def test_a_process_that_fails_in_training_speaks_for_all(tiny_coco, tmp_path):
 
 
 def test_a_signal_to_the_launcher_saves_once_all_have_ended_their_iteration(tiny_coco, tmp_path):
-    options = ("SOLVER.MAX_ITER", "5000", "DATASETS.TEST", "()", "SOLVER.CHECKPOINT_PERIOD", "0")
+    options = ("SOLVER.MAX_ITER", "5000", "DATASETS.TEST", "()", "SOLVER.CHECKPOINT_PERIOD", "2")
     with open(tmp_path / "said", "w") as said:
         arguments = ("--num-processes", "2", *options, "OUTPUT_DIR", str(tmp_path))
         process = _start(tiny_coco, *arguments, outputs=said)
-        _await(tmp_path / "metrics.json")
+        _await(tmp_path / "last_checkpoint")
         process.terminate()
         assert process.wait(timeout=100) == 128 + signal.SIGTERM
     text = (tmp_path / "said").read_text()
@@ -182,8 +182,8 @@ def test_a_signal_to_the_launcher_saves_once_all_have_ended_their_iteration(tiny
 
 
 def _await(file: Path) -> None:
-    """Waits until a run has written metrics."""
-    for _ in range(1200):
+    """Waits until a run has written a file."""
+    for _ in range(3000):
         if file.exists() and file.stat().st_size:
             return
         time.sleep(0.1)
