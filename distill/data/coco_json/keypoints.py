@@ -25,7 +25,7 @@ def keypoint_metadata(file: CocoFile) -> dict[str, Any]:
     Raises:
         ValueError: one sentence, if categories have different keypoints, which Detectron2 can't.
     """
-    found = [x for x in file.categories if x.get("keypoints")]
+    found = [x for x in file.categories if x.get("keypoints") and isinstance(x["keypoints"], list)]
     if not found:
         return {}
     names = tuple(str(name) for name in found[0]["keypoints"])
@@ -55,6 +55,8 @@ def keypoint_numbers(file: CocoFile, annotation: Entry, count: int | None = None
     """
     points = annotation["keypoints"]
     try:
+        if not isinstance(points, list):
+            raise ValueError
         numbers = [x if type(x) is int else as_number(x) for x in points]
         if len(numbers) % 3 or count not in (None, len(numbers) // 3):
             raise ValueError
@@ -80,7 +82,8 @@ def _connections(names: tuple[str, ...], skeleton: Any) -> list[tuple[str, str, 
     """Pairs of names; a skeleton has pairs of numbers from 1 on, and may be anything."""
     found = []
     for pair in skeleton if isinstance(skeleton, list) else ():
-        ends = [names[i - 1] for i in pair if type(i) is int and 0 < i <= len(names)]
+        numbers = pair if isinstance(pair, list) else ()
+        ends = [names[i - 1] for i in numbers if type(i) is int and 0 < i <= len(names)]
         if len(ends) == 2:
             found.append((*ends, _COLOR))
     return found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -71,11 +72,14 @@ def test_a_box_with_a_broken_mask_counts_without_it(tmp_path, caplog):
     assert len(caplog.messages) == 1 and "3 masks are no polygon" in caplog.messages[0]
 
 
-def test_keypoints_that_are_no_numbers_are_named(tmp_path):
+@pytest.mark.parametrize("points", [[1, "x", 2], [1, 2], "123", True, [1, 2, [3]], {"x": 1}])
+def test_keypoints_that_are_no_numbers_are_named(tmp_path, points):
     content = coco()
-    content["annotations"][2]["keypoints"] = [1, "x", 2]
+    content["annotations"][2]["keypoints"] = points
+    content["categories"][0]["keypoints"] = True
     path = write_coco(tmp_path / "labels.json", content)
-    with pytest.raises(ValueError, match=r"labels.json: box 3 has the keypoints \[1, 'x', 2\]"):
+    shown = re.escape(str(points))
+    with pytest.raises(ValueError, match=f"labels.json: box 3 has the keypoints {shown}: write x"):
         load_coco_records(path, tmp_path)
 
 
@@ -112,7 +116,10 @@ def test_metadata_with_other_classes_are_refused(tmp_path):
 def test_keypoint_names_pairs_and_connections_come_from_the_categories(tmp_path):
     content = coco()
     names = ["nose", "left_eye", "right_eye", "l-ear", "r-ear", "Tail"]
-    content["categories"][0] |= {"keypoints": names, "skeleton": [[1, 2], [1, 3], [9, 1], "x"]}
+    content["categories"][0] |= {
+        "keypoints": names,
+        "skeleton": [[1, 2], [1, 3], [9, 1], "x", 3, True],
+    }
     load_coco_records(write_coco(tmp_path / "labels.json", content), tmp_path, _NAMES[0])
     metadata = MetadataCatalog.get(_NAMES[0])
     assert metadata.keypoint_names == tuple(names)
