@@ -106,5 +106,11 @@ class ArrayUnpickler(pickle._Unpickler):
             raise pickle.UnpicklingError(f"it changes a {type(self.stack[-2]).__name__}")
         super().load_build()
 
+    def load_bytearray8(self) -> None:
+        """Reads bytes that can be changed; the base class makes room for as many as it is told."""
+        number = int.from_bytes(self.read(8), "little")
+        self.append(bytearray(self.read(number)))
+
     stateful: tuple[type, ...] = (_Array, np.dtype, OrderedDict)
     dispatch[pickle.BUILD[0]] = load_build
+    dispatch[pickle.BYTEARRAY8[0]] = load_bytearray8

@@ -31,7 +31,8 @@ SAFETENSORS = ".safetensors"
 PACKED_FORMAT = "distill-packed-detector"
 
 _ZIP, _LEGACY = b"PK\x03\x04", pickle.dumps(0x1950A86A20F9469CFC6C, protocol=2)
-_DAMAGED = "{} is damaged or is not a checkpoint ({}): copy or download it again."
+# Of what a damaged file says of itself.
+_MOST_SIGNS = 100
 
 
 class CheckpointError(ValueError):
@@ -54,7 +55,7 @@ def look_at_weight_file(path: str) -> None:
         try:
             zipfile.ZipFile(path).close()
         except zipfile.BadZipFile as error:
-            raise CheckpointError(_DAMAGED.format(path, first_line(error))) from error
+            raise CheckpointError(_damaged(path, first_line(error))) from error
 
 
 def read_weight_file(path: str) -> dict[str, Any]:
@@ -78,7 +79,7 @@ def read_weight_file(path: str) -> dict[str, Any]:
     except RefusedGlobal as error:
         raise CheckpointError(_refusal(path, str(error))) from error
     except zipfile.BadZipFile as error:
-        raise CheckpointError(_DAMAGED.format(path, _zip_reason(error))) from error
+        raise CheckpointError(_damaged(path, _zip_reason(error))) from error
     except Exception as error:  # pickle and torch raise almost anything on damaged input
         # What torch says of an unsafe file is how to switch its own check off.
         refused = re.search(r"GLOBAL (\S+)", str(error))
@@ -87,9 +88,9 @@ def read_weight_file(path: str) -> dict[str, Any]:
         reason = first_line(error)
         if "eights" in reason and "only" in reason:
             reason = "it is not what torch.save writes by default"
-        raise CheckpointError(_DAMAGED.format(path, reason)) from None
+        raise CheckpointError(_damaged(path, reason)) from None
     if not isinstance(data, dict):
-        raise CheckpointError(_DAMAGED.format(path, f"it holds a {type(data).__name__}"))
+        raise CheckpointError(_damaged(path, f"it holds a {type(data).__name__}"))
     return data
 
 
@@ -99,7 +100,7 @@ def _start(path: str) -> bytes:
         start = stream.read(512)
     text = start.lstrip().lower()
     if not start:
-        raise CheckpointError(_DAMAGED.format(path, "it is empty"))
+        raise CheckpointError(_damaged(path, "it is empty"))
     if text.startswith(b"version https://git-lfs"):
         what = "is a Git LFS pointer in place of the weights: fetch them with `git lfs pull`."
     elif text.startswith((b"<!doctype", b"<html", b"<?xml")):
@@ -155,7 +156,7 @@ def _open_safetensors(path: str, *, tensors: bool) -> tuple[dict[str, str], dict
             names = file.keys() if tensors else ()
             return dict(file.metadata() or {}), {name: file.get_tensor(name) for name in names}
     except (SafetensorError, OSError, ValueError, RuntimeError, AttributeError) as error:
-        raise CheckpointError(_DAMAGED.format(path, first_line(error))) from error
+        raise CheckpointError(_damaged(path, first_line(error))) from error
 
 
 def _plain_safetensors(path: str) -> dict[str, Tensor]:
@@ -174,7 +175,17 @@ def _zip_reason(error: zipfile.BadZipFile) -> str:
     return f"its part {changed[1]} does not match its checksum" if changed else text
 
 
+def _damaged(path: str, reason: str) -> str:
+    said = _printable(reason)
+    return f"{path} is damaged or is not a checkpoint ({said}): copy or download it again."
+
+
+def _printable(text: str) -> str:
+    return "".join(sign if sign.isprintable() else "?" for sign in text)[:_MOST_SIGNS]
+
+
 def _refusal(path: str, name: str) -> str:
+    name = _printable(name)
     return (
         f"{path} was refused because reading it would call {name}, and so could run any code: "
         "use a checkpoint that holds only arrays and plain values."

@@ -4,6 +4,7 @@ import io
 import pickle
 import random
 import re
+import resource
 import struct
 import zipfile
 from collections import OrderedDict
@@ -217,6 +218,21 @@ def test_a_place_in_memory_that_is_made_up_is_not_made(tmp_path):
     # LONG_BINPUT to place 4,000,000,000: C's unpickler would make that many places.
     (tmp_path / "x.pkl").write_bytes(b"\x80\x02}r" + struct.pack("<I", 4 * 10**9) + b".")
     assert read_weight_file(str(tmp_path / "x.pkl")) == {}
+
+
+def test_bytes_that_are_not_there_take_no_memory(tmp_path):
+    # BYTEARRAY8 of 64 GB: the standard library would fill them with zeros.
+    (tmp_path / "x.pkl").write_bytes(b"\x80\x05\x96" + struct.pack("<Q", 64 * 10**9) + b"abc.")
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    _refusal(tmp_path / "x.pkl")
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 1e6
+
+
+def test_what_a_damaged_file_says_is_printable_and_short(tmp_path):
+    for content in (b"c\x01\x02os\nsys\x1btem\n.", b"F" + b"\x07" * 900 + b"\n."):
+        (tmp_path / "x.pkl").write_bytes(content)
+        said = _refusal(tmp_path / "x.pkl")
+        assert said.isprintable() and len(said) < 400
 
 
 @pytest.mark.parametrize("name", ["x.pth", "x.pkl"])
