@@ -152,6 +152,8 @@ def _unfit_config(
     path: str | os.PathLike[str], header: PackedHeader, error: Exception
 ) -> CheckpointError:
     reason = " ".join(str(error.args[0] if error.args else error).split()).rstrip(".")
+    # Some of torch's errors are pages long.
+    reason = reason if len(reason) < 200 else f"{reason[:200]} ..."
     return CheckpointError(
         f"The config in {path} does not make a detector here ({reason}): load it with version "
         f"{header.library_version} of this library, which wrote it."
