@@ -57,15 +57,13 @@ def run(args: argparse.Namespace) -> None:
     for written in (path, path.with_suffix(".png")):
         check_output(written, [args.pseudo, args.labels])
     pseudo, truth = load_pseudo(args.pseudo), load_labels(args.labels)
-    calibration = calibrate(
-        pseudo,
-        truth,
-        beta=args.beta,
-        iou=args.iou,
-        min_boxes=args.min_boxes,
-        min_kept=args.min_kept,
-        floor=args.floor,
-    )
+    options = {
+        name: getattr(args, name) for name in ("beta", "iou", "min_boxes", "min_kept", "floor")
+    }
+    try:
+        calibration = calibrate(pseudo, truth, **options)
+    except ValueError as error:
+        raise ValueError(f"--pseudo {args.pseudo} and --labels {args.labels}: {error}") from error
     calibration.thresholds.save(path, _header(args, calibration))
     plot_calibration(calibration, path.with_suffix(".png"))
     print(_summary(calibration, pseudo, truth))

@@ -52,19 +52,24 @@ def run(args: argparse.Namespace) -> None:
     page = _page(args.output, path)
     check_output(page, [args.pseudo, args.labels])
     pseudo = load_pseudo(args.pseudo)
-    view = write_view(
-        pseudo,
-        page,
-        title=path.name,
-        labels=load_labels(args.labels) if args.labels else None,
-        image_root=args.image_root,
-        num_images=args.num_images,
-        seed=None if args.first else args.seed,
-        threshold=args.score_threshold,
-        embed=args.embed,
-    )
-    labels = f", labels: {view.labels}" if args.labels else ""
-    print(f"images: {view.images} of {len(pseudo.images)}, boxes: {view.boxes}{labels}")
+    labels = load_labels(args.labels) if args.labels else None
+    try:
+        view = write_view(
+            pseudo,
+            page,
+            title=path.name,
+            labels=labels,
+            image_root=args.image_root,
+            num_images=args.num_images,
+            seed=None if args.first else args.seed,
+            threshold=args.score_threshold,
+            embed=args.embed,
+        )
+    except ValueError as error:
+        given = f"{args.pseudo} and {args.labels}" if args.labels else args.pseudo
+        raise ValueError(f"{given}: {error}") from error
+    number = f", labels: {view.labels}" if args.labels else ""
+    print(f"images: {view.images} of {len(pseudo.images)}, boxes: {view.boxes}{number}")
     if view.missing:
         root = args.image_root or pseudo.info["image_root"]
         print(f"images missing in {root}: {view.missing} (--image-root gives another folder)")
