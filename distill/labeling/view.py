@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from distill.data.coco_json.folders import ImageFolder
 from distill.data.pseudo.file import PseudoFile
 from distill.labeling.view_images import image_source, page_images, path_below
 from distill.labeling.view_summary import summary
@@ -80,9 +81,9 @@ def write_view(
     chosen = _choose(len(pseudo.images), num_images, seed)
     images = page_images(pseudo, chosen, classes, labels)
     root = Path(image_root or pseudo.info["image_root"] or "")
-    missing = 0
+    missing, folder = 0, ImageFolder(root)
     for image in images:
-        path = path_below(root, image["name"])
+        path = path_below(folder, image["name"])
         image["source"] = image_source(path, page.parent, embed) if path.is_file() else None
         missing += not path.is_file()
     if missing == len(images):

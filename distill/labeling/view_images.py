@@ -11,6 +11,7 @@ from urllib.parse import quote
 import numpy as np
 from PIL import Image
 
+from distill.data.coco_json.folders import ImageFolder
 from distill.data.image_files.reading import image_formats, read_image
 from distill.data.pseudo.file import PseudoFile
 from distill.data.pseudo.labels import PIXEL_DIGITS, SCORE_DIGITS, PseudoLabels
@@ -107,17 +108,17 @@ def _rows(
         yield image, [*box, score, category, teacher], flag
 
 
-def path_below(root: Path, name: str) -> Path:
+def path_below(folder: ImageFolder, name: str) -> Path:
     """An image's path, which must lie in its folder, after links and ".." too.
 
     Args:
-        root: the folder.
+        folder: the folder.
         name: the image's name in a file of labels, which anybody may have written.
 
     Raises:
         ValueError: one sentence, if it leads elsewhere.
     """
-    path, real = root / name, os.path.realpath(root)
+    path, real = Path(folder.find(name)), os.path.realpath(folder.root)
     target = name if "\0" in name else os.path.realpath(path)
     if not os.path.isabs(target) or os.path.commonpath([real, target]) != real:
         raise ValueError(

@@ -142,7 +142,9 @@ def test_every_control_has_a_name(tmp_path, three):
 
 
 @pytest.mark.parametrize("embed", [False, True])
-@pytest.mark.parametrize("name", ["../secret.png", "{root}/secret.png", "link.png", "below/s.png"])
+@pytest.mark.parametrize(
+    "name", ["../secret.png", "{root}/secret.png", "link.png", "below/s.png", "a\0/b.png"]
+)
 def test_no_image_from_elsewhere_than_below_its_folder_is_shown(tmp_path, name, embed):
     write_images(tmp_path, "secret.png")
     write_images(tmp_path / "images", "a.png")
@@ -172,3 +174,9 @@ def test_names_that_are_no_unicode_or_end_lines_in_scripts_are_written(tmp_path)
     page = _page(tmp_path, pseudo)
     assert page.data["classes"][1] == "\u2028';alert(1)//"
     assert [image["name"] for image in page.images] == names
+
+
+def test_images_are_found_by_the_names_that_exporters_give_them(tmp_path):
+    write_images(tmp_path / "images", "a b.png", "c.png")
+    page = _page(tmp_path, pseudo_file(["C:/mine/images/a%20b.png", "/gone/images/c.png"]))
+    assert [x["source"] for x in page.images] == ["images/a%20b.png", "images/c.png"]

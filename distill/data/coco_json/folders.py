@@ -40,7 +40,7 @@ class ImageFolder:
         if folder not in self._listed:
             try:
                 self._listed[folder] = set(os.listdir(folder))
-            except OSError:
+            except (OSError, ValueError):  # a name that no file can have
                 self._listed[folder] = set()
         return name in self._listed[folder]
 
