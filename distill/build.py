@@ -16,6 +16,7 @@ from distill.config import (
     check_detector_keys,
     check_keys,
     student_config,
+    take_own_architecture,
 )
 from distill.data.class_names import check_student_classes, note_class_names
 from distill.methods.base import Method, build_methods
@@ -23,6 +24,7 @@ from distill.utils.config_files import merge_file, merge_overrides
 from distill.utils.config_keys import defines_keys, limit
 from distill.utils.key_limits import anything, list_of, one_of, text, whole
 from distill.utils.model_zoo import is_in_zoo, zoo_config
+from distill.utils.trainer_keys import check_trainer_keys
 from distill.views.classes import (
     class_names,
     map_classes,
@@ -101,6 +103,7 @@ def build_pair(cfg: CfgNode) -> tuple[nn.Module, FrozenTeacher | None, list[Meth
         ValueError, FileNotFoundError: one sentence, if a key, the teacher or the pair is amiss.
     """
     check_keys(cfg)
+    check_trainer_keys(cfg)
     own = student_config(cfg)
     student = META_ARCH_REGISTRY.get(own.MODEL.META_ARCHITECTURE)(own)
     check_student_classes(cfg, student)
@@ -218,6 +221,7 @@ def read_config(reference: str, opts: Sequence[Any] = (), *, key: str = CONFIG_K
     merge_file(cfg, zoo_config(reference, key) if zoo else reference, key=key)
     overrides = _OPTS_KEY if key == CONFIG_KEY else "KEY VALUE overrides"
     merge_overrides(cfg, opts, key=overrides)
+    take_own_architecture(cfg, zoo_config(reference, key) if zoo else reference, opts, key=key)
     check_detector_keys(cfg, f"{key} {reference}: ")
     return student_config(cfg)
 

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Sequence
+from typing import Any
+
 from detectron2.config import CfgNode
 
+from distill.utils.config_files import given_values
 from distill.utils.config_keys import add_all_keys, check_limits
 from distill.utils.detectron2_keys import limit_detectron2_keys
 from distill.utils.key_relations import conflicts
@@ -14,7 +19,10 @@ __all__ = [
     "check_keys",
     "check_retired_keys",
     "student_config",
+    "take_own_architecture",
 ]
+
+_WRAPPER = "Distiller"
 
 # Keys that older run directories and overlays may hold: the one value that still has a meaning,
 # and what to do about any other.
@@ -106,6 +114,35 @@ def check_retired_keys(cfg: CfgNode) -> None:
             raise ValueError(f"{key} is {given}, which is gone: {remedy}")
 
 
+def take_own_architecture(
+    cfg: CfgNode, reference: str, pairs: Sequence[Any] = (), *, key: str
+) -> None:
+    """Lets a Distiller's student be what the config was of before an overlay made it a Distiller.
+
+    That is the last other MODEL.META_ARCHITECTURE that the files give; a given
+    DISTILL.STUDENT.META_ARCHITECTURE stays, with a warning if it is another one.
+
+    Args:
+        cfg: the config that was made of the file and the overrides; changed in place.
+        reference: the file; "" for none.
+        pairs: KEY VALUE overrides.
+        key: the option or config key that the reference comes from, for messages.
+    """
+    if cfg.MODEL.META_ARCHITECTURE != _WRAPPER:
+        return
+    found = given_values(reference, pairs, "MODEL.META_ARCHITECTURE", key=key)
+    own = [name for name in found if name != _WRAPPER]
+    if not own or own[-1] == cfg.DISTILL.STUDENT.META_ARCHITECTURE:
+        return
+    if not given_values(reference, pairs, "DISTILL.STUDENT.META_ARCHITECTURE", key=key):
+        cfg.DISTILL.STUDENT.META_ARCHITECTURE = own[-1]
+        return
+    logging.getLogger(__name__).warning(
+        "DISTILL.STUDENT.META_ARCHITECTURE is %s, but the config that %s is based on is of a %s.",
+        *(cfg.DISTILL.STUDENT.META_ARCHITECTURE, reference, own[-1]),
+    )
+
+
 def student_config(cfg: CfgNode) -> CfgNode:
     """A copy of a config whose meta-architecture is the student's own.
 
@@ -113,7 +150,7 @@ def student_config(cfg: CfgNode) -> CfgNode:
         cfg: any config; one whose meta-architecture is not Distiller is only copied.
     """
     own = cfg.clone()
-    if own.MODEL.META_ARCHITECTURE == "Distiller":
+    if own.MODEL.META_ARCHITECTURE == _WRAPPER:
         own.defrost()
         own.MODEL.META_ARCHITECTURE = own.DISTILL.STUDENT.META_ARCHITECTURE
     return own

@@ -19,6 +19,7 @@ from distill.data.ssd_augmentation import build_ssd_mapper
 from distill.utils.config_keys import defines_keys, limit
 from distill.utils.key_limits import one_of
 from distill.utils.seeding import Stream, derive_seed, seeded
+from distill.utils.trainer_keys import only_trainer_acts_on
 
 __all__ = [
     "Mapper",
@@ -42,6 +43,7 @@ def _add_augmentation_key(cfg: CfgNode) -> None:
     # colors, expansion, crop by IoU, MODEL.SSD.IMAGE_SIZE; a plain resize for tests).
     cfg.INPUT.AUGMENTATION = "default"
     limit(cfg.INPUT, AUGMENTATION=one_of("default", "ssd"))
+    only_trainer_acts_on({"INPUT.AUGMENTATION": "default"})
 
 
 class _SeededDataset(Dataset):

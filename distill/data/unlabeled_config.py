@@ -7,6 +7,7 @@ from detectron2.config import CfgNode
 from distill.data.pseudo.config import check_boxes_suffice
 from distill.utils.config_keys import defines_keys, limit
 from distill.utils.key_limits import list_of, number, one_of, text
+from distill.utils.trainer_keys import only_trainer_acts_on
 
 __all__ = ["SCORE_FLOOR", "check_unlabeled_config"]
 
@@ -30,6 +31,7 @@ def _add_unlabeled_keys(cfg: CfgNode) -> None:
     # Folder of the cached detections; "" is OUTPUT_DIR/pseudo_boxes.
     unlabeled.CACHE_DIR = ""
     limit(cfg.DATASETS, UNLABELED=list_of(text()))
+    only_trainer_acts_on({"DATASETS.UNLABELED": ()})
     limit(
         unlabeled,
         MIX=one_of("alternate", "ratio"),

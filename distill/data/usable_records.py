@@ -15,6 +15,7 @@ from distill.data.registration import is_json_dataset, json_path
 from distill.utils.config_keys import defines_keys, limit
 from distill.utils.distributed import from_main_process
 from distill.utils.key_limits import one_of
+from distill.utils.trainer_keys import only_trainer_acts_on
 from distill.utils.wording import some_of
 
 __all__ = ["refuse_unusable", "usable_numbers", "usable_records"]
@@ -35,6 +36,7 @@ def _add_image_keys(cfg: CfgNode) -> None:
     # a test image counts as one in which nothing is found.
     cfg.DATALOADER.SKIP_UNREADABLE = False
     limit(cfg.DATALOADER, CHECK_IMAGES=one_of("header", "decode", "none"))
+    only_trainer_acts_on({"DATALOADER.SKIP_UNREADABLE": False})
 
 
 def usable_records(cfg: CfgNode, records: Sequence, key: str, *names: str) -> Sequence:

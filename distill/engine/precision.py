@@ -7,6 +7,7 @@ from detectron2.config import CfgNode
 
 from distill.utils.config_keys import defines_keys, limit
 from distill.utils.key_limits import one_of
+from distill.utils.trainer_keys import only_trainer_acts_on
 
 __all__ = ["autocast_dtype"]
 
@@ -17,6 +18,7 @@ def _add_precision_keys(cfg: CfgNode) -> None:
     # GPU and bfloat16 on a CPU.
     cfg.SOLVER.AMP.PRECISION = ""
     limit(cfg.SOLVER.AMP, PRECISION=one_of("float16", "bfloat16", ""))
+    only_trainer_acts_on({"SOLVER.AMP.PRECISION": ""})
 
 
 _DTYPES = {"float16": torch.float16, "bfloat16": torch.bfloat16}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import logging
-import os
 import sys
 from pathlib import Path
 
@@ -15,8 +14,9 @@ from detectron2.utils import comm
 from detectron2.utils.logger import setup_logger
 
 from distill.checks import check_config
-from distill.config import add_distill_config, check_detector_keys
+from distill.config import add_distill_config, check_detector_keys, take_own_architecture
 from distill.engine.run_files import write_environment
+from distill.engine.summary import file_handlers, kept_for_later, only_in_files, run_summary
 from distill.utils.config_files import merge_file, merge_overrides
 from distill.utils.distributed import ECHO_STATUS, is_echo
 from distill.utils.launch import say_error
@@ -65,7 +65,9 @@ def build_config(args: argparse.Namespace) -> CfgNode:
     add_distill_config(cfg)
     if args.config_file:
         merge_file(cfg, args.config_file, key="--config-file")
-    merge_overrides(cfg, args.opts or [], key="KEY VALUE overrides")
+    opts = args.opts or []
+    merge_overrides(cfg, opts, key="KEY VALUE overrides")
+    take_own_architecture(cfg, args.config_file, opts, key="--config-file")
     use_gpu = args.num_gpus > 0 and torch.cuda.is_available()
     if cfg.MODEL.DEVICE.startswith("cuda") and not use_gpu:
         cfg.MODEL.DEVICE = "cpu"
@@ -80,6 +82,21 @@ def set_up(args: argparse.Namespace) -> CfgNode:
     Raises:
         FileNotFoundError, ValueError: in one sentence, if the config or a dataset is amiss.
     """
+    with kept_for_later("distill") as said:
+        cfg = _checked_config(args)
+    logger = setup_logger(cfg.OUTPUT_DIR, distributed_rank=comm.get_rank(), name="distill")
+    # Detectron2 shows some 580 lines of environment and config.
+    with only_in_files("detectron2"):
+        default_setup(cfg, args)
+    for record in said:
+        logger.handle(record)
+    if comm.is_main_process():
+        write_environment(Path(cfg.OUTPUT_DIR))
+        logger.info("This run:\n%s", run_summary(cfg, training=not args.eval_only))
+    return cfg
+
+
+def _checked_config(args: argparse.Namespace) -> CfgNode:
     cfg = build_config(args)
     # A run that goes on needs what it started from no more.
     resumes = args.resume and (args.stages or Path(cfg.OUTPUT_DIR, "last_checkpoint").exists())
@@ -90,10 +107,6 @@ def set_up(args: argparse.Namespace) -> CfgNode:
         # There is nothing to evaluate a teacher on without test datasets.
         compares_teacher=bool(args.eval_teacher and cfg.DATASETS.TEST),
     )
-    setup_logger(cfg.OUTPUT_DIR, distributed_rank=comm.get_rank(), name="distill")
-    default_setup(cfg, args)
-    if comm.is_main_process():
-        write_environment(Path(cfg.OUTPUT_DIR))
     return cfg
 
 
@@ -109,10 +122,8 @@ def exit_with(error: Exception) -> None:
     logger = logging.getLogger("distill")
     trace = (type(error), error, error.__traceback__)
     record = logger.makeRecord(logger.name, logging.ERROR, __file__, 0, str(error), (), trace)
-    for handler in logger.handlers:
-        # The console's handler has a stream too, but not one of a file's name.
-        if os.path.isfile(str(getattr(getattr(handler, "stream", None), "name", ""))):
-            handler.handle(record)
+    for handler in file_handlers(logger):
+        handler.handle(record)
     if is_echo(error):
         sys.exit(ECHO_STATUS)
     say_error(str(error))

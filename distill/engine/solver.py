@@ -16,6 +16,7 @@ from torch import nn
 
 from distill.utils.config_keys import defines_keys, limit
 from distill.utils.key_limits import one_of
+from distill.utils.trainer_keys import only_trainer_acts_on
 
 __all__ = ["build_lr_scheduler", "build_optimizer"]
 
@@ -27,6 +28,7 @@ def _add_solver_keys(cfg: CfgNode) -> None:
     # SGD, Adam, or AdamW (whose weight decay is the decoupled one).
     cfg.SOLVER.OPTIMIZER = "SGD"
     limit(cfg.SOLVER, OPTIMIZER=one_of("SGD", *_ADAPTIVE))
+    only_trainer_acts_on({"SOLVER.OPTIMIZER": "SGD"})
 
 
 def build_optimizer(cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:

@@ -33,12 +33,14 @@ from distill.engine.resuming import load_start, resume_run
 from distill.engine.run_files import start_run_files
 from distill.engine.run_record import RunRecord
 from distill.engine.solver import build_lr_scheduler, build_optimizer
+from distill.engine.summary import only_in_files
 from distill.engine.teacher_evaluation import TeacherInStudentClasses, teacher_test_config
 from distill.labeling.unlabeled import unlabeled_records
 from distill.modeling.auxiliary_losses import add_auxiliary_losses
 from distill.modeling.ignored_regions import add_ignored_regions
 from distill.utils.checkpoint import SafeCheckpointer
 from distill.utils.seeding import Stream, derive_seed, seed_all
+from distill.utils.trainer_keys import acts_on_trainer_keys
 
 __all__ = ["Trainer"]
 
@@ -66,7 +68,9 @@ class Trainer(InterruptibleTrainer):
         loader = self.build_train_loader(cfg, self.seed)
         # All ranks alike: what is not a parameter is not broadcast.
         seed_all(derive_seed(self.seed, Stream.INIT))
-        model = self.build_model(cfg)
+        # The structure of the whole network is for the log file.
+        with acts_on_trainer_keys(), only_in_files("detectron2.engine.defaults"):
+            model = self.build_model(cfg)
         _prepare_student(cfg, student_of(model), model)
         optimizer = self.build_optimizer(cfg, model)
         model = _distribute(model)

@@ -20,7 +20,7 @@ from distill.utils.config_values import fit_value, shown
 from distill.utils.wording import did_you_mean
 from distill.utils.yaml_data import MOST_BYTES, parse_yaml
 
-__all__ = ["merge_file", "merge_overrides", "merge_tree"]
+__all__ = ["given_values", "merge_file", "merge_overrides", "merge_tree"]
 
 _BASE = "_BASE_"
 _MOST_FILES = 50
@@ -83,6 +83,29 @@ def merge_overrides(cfg: CfgNode, pairs: Sequence[Any], *, key: str) -> None:
         for part in reversed(parts):
             tree = {part: tree}
         merge_tree(cfg, tree, key)
+
+
+def given_values(
+    reference: str | os.PathLike[str], pairs: Sequence[Any], name: str, *, key: str
+) -> list[Any]:
+    """What a config file, those that it is based on, and overrides give one key, the last one last.
+
+    Args:
+        reference: the file, see :func:`merge_file`; "" for none.
+        pairs: the overrides, see :func:`merge_overrides`.
+        name: the key, with dots.
+        key: the option or config key that the reference comes from, for messages.
+
+    Raises:
+        FileNotFoundError, ValueError: one sentence, if a file is missing or is no config.
+    """
+    found = []
+    for _, tree in _read(os.fspath(reference), f"{key} ", (), []) if reference else ():
+        value: Any = tree
+        for part in name.split("."):
+            value = value.get(part) if isinstance(value, dict) else None
+        found += [] if value is None else [value]
+    return found + [x for k, x in zip(pairs[::2], pairs[1::2], strict=False) if k == name]
 
 
 def merge_tree(cfg: CfgNode, tree: dict[str, Any], name: str) -> None:

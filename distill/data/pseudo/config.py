@@ -7,6 +7,7 @@ from detectron2.config import CfgNode
 from distill.data.pseudo.thresholds import Thresholds
 from distill.utils.config_keys import defines_keys, limit
 from distill.utils.key_limits import list_of, number, text
+from distill.utils.trainer_keys import only_trainer_acts_on
 
 __all__ = ["check_boxes_suffice", "check_pseudo_config"]
 
@@ -33,6 +34,13 @@ def _add_pseudo_keys(cfg: CfgNode) -> None:
     # of DATASETS.TEST, or of DATASETS.PSEUDO.
     pseudo.CLASSES_OF = ""
     limit(cfg.DATASETS, PSEUDO=list_of(text()), REPEAT_FACTORS=list_of(number(above=0)))
+    only_trainer_acts_on(
+        {
+            "DATASETS.PSEUDO": (),
+            "DATASETS.REPEAT_FACTORS": (),
+            "DISTILL.PSEUDO.IGNORE_THRESHOLD": 0.0,
+        }
+    )
     score = number(at_least=0, below=1)
     limit(pseudo, SCORE_THRESHOLD=score, IGNORE_THRESHOLD=score)
 
