@@ -61,7 +61,8 @@ def _add_pair_keys(cfg: CfgNode) -> None:
     distill.LEVELS = ()
 
     distill.STUDENT = CfgNode()
-    # The student's own meta-architecture, which Distiller wraps.
+    # The student's own meta-architecture, which Distiller wraps; where files leave it out, that of
+    # their base.
     distill.STUDENT.META_ARCHITECTURE = "GeneralizedRCNN"
 
     distill.TEACHER = CfgNode()
