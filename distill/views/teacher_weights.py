@@ -7,9 +7,10 @@ import logging
 from detectron2.utils.file_io import PathManager
 from torch import nn
 
-from distill.utils.checkpoint import SafeCheckpointer
+from distill.utils.checkpoint import CheckpointError, SafeCheckpointer
 from distill.utils.coverage import check_complete, measure_coverage
 from distill.utils.model_zoo import is_in_zoo, zoo_checkpoint
+from distill.utils.weight_files import look_at_weight_file
 
 __all__ = ["CONFIG_KEY", "WEIGHTS_KEY", "load_covering_weights", "local_weights"]
 
@@ -55,7 +56,7 @@ def load_covering_weights(
 
 
 def local_weights(reference: str, key: str = WEIGHTS_KEY) -> str:
-    """A local file with the weights of a teacher.
+    """A local file with weights, looked at but not read whole.
 
     Args:
         reference: a path, a URL, or model_zoo://<config path>.
@@ -63,6 +64,7 @@ def local_weights(reference: str, key: str = WEIGHTS_KEY) -> str:
 
     Raises:
         FileNotFoundError: if there is no such file or it cannot be fetched.
+        CheckpointError: one sentence with the key, if it is no file of weights.
     """
     url = zoo_checkpoint(reference, key) if is_in_zoo(reference) else reference
     try:
@@ -77,4 +79,8 @@ def local_weights(reference: str, key: str = WEIGHTS_KEY) -> str:
             f"{key}: there is no file {reference} (paths are relative to the working directory); "
             f"train the teacher first, or correct {key}"
         )
+    try:
+        look_at_weight_file(path)
+    except CheckpointError as error:
+        raise CheckpointError(f"{key}: {error}") from error
     return path

@@ -96,6 +96,7 @@ def test_a_finished_run_is_not_done_again(folder: Path, capsys: pytest.CaptureFi
     [
         (["--images", "no/folder"], "--images no/folder is no folder"),
         (["--weights", "no.pth"], "--weights: there is no file no.pth"),
+        (["--weights", __file__], "damaged or is not a checkpoint"),
         (["--config-file", "no.yaml"], "--config-file no.yaml does not exist"),
         (["--thresholds", "no.json"], "no.json does not exist"),
         (["--num-machines", "2"], "--num-machines needs --dist-url"),
