@@ -154,7 +154,9 @@ def test_a_dataset_without_images_is_refused(root, tmp_path):
 
 def test_an_unknown_dataset_is_refused_before_training(root, tmp_path):
     command = ["--config-file", str(root / "tiny.yaml"), *_TINY_DATA]
-    options = ["DATASETS.UNLABELED", "('tiny_tset',)", "OUTPUT_DIR", str(tmp_path)]
+    # Its teacher is known to be there by then.
+    teacher = ["DISTILL.TEACHER.CONFIG_FILE", str(root / "tiny.yaml")]
+    options = [*teacher, "DATASETS.UNLABELED", "('tiny_tset',)", "OUTPUT_DIR", str(tmp_path)]
     with pytest.raises(ValueError, match="DATASETS.UNLABELED has tiny_tset"):
         set_up(training_parser().parse_args([*command, *options]))
 
