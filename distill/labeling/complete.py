@@ -103,10 +103,11 @@ def complete(
         images = [{**x, "file_name": path} for x, path in zip(images, paths, strict=True)]
     together = _together(info, images, names, (labels, known), (pseudo.file, added))
     crowds = labels.crowds.renumbered(np.arange(len(images)), np.array(places[0], np.int64))
+    place_of = dict(zip(labels.class_names, places[0], strict=True))
     renamed = [
         {**category, "name": names[place]}
-        for category, place in zip(labels.categories, places[0], strict=False)
-        if place >= 0
+        for category in labels.categories
+        if (place := place_of.get(category["name"], -1)) >= 0
     ]
     completed = replace(
         together,

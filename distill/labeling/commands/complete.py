@@ -2,7 +2,8 @@
 
 Labels are right, and complete in their own classes: what teachers find of these classes is left
 out, and so are boxes of other classes on top of a label. Without this, training would take objects
-of the missing classes for background.
+of the missing classes for background. Labels keep their masks, keypoints, crowds and ids; pseudo
+labels have none of these, so that boxes alone can be trained on the file.
 """
 
 from __future__ import annotations
