@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterable
 
 from detectron2.config import CfgNode
-from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.data import MetadataCatalog
 from torch import nn
 
 from distill.data.coco_json import read_coco
@@ -22,7 +22,7 @@ def note_class_names(names: Iterable[str]) -> None:
     """Lets `views.classes.class_names` know datasets whose COCO file is there.
 
     The images do not have to be there, and neither does a dataset have to be registered: those of a
-    teacher often are not. What is known already stays.
+    teacher often are not. Names that metadata have of another dataset stay.
 
     Args:
         names: datasets, as configs name them; "" is none.
@@ -32,19 +32,22 @@ def note_class_names(names: Iterable[str]) -> None:
     """
     for name in filter(None, names):
         metadata = MetadataCatalog.get(name)
-        registered = name in DatasetCatalog.list()
-        unregistered_file = is_json_dataset(name) and not registered
-        file = str(json_path(name)) if unregistered_file else metadata.get("json_file")
-        if not file or not os.path.isfile(file):
-            continue
-        if unregistered_file:
-            # As it is now: another file may have had the name before.
-            MetadataCatalog.remove(name)
-        elif metadata.get("thing_classes") is not None:
-            continue
-        MetadataCatalog.get(name).thing_classes = list(
-            read_coco(file, keep_unlisted=False).class_names
-        )
+        if is_json_dataset(name) and "://" not in name:
+            # As the file is now: another may have had the name before, in this process too.
+            path = json_path(name)
+            classes = _classes(path) if path.is_file() else []
+            if list(metadata.get("thing_classes") or []) != classes:
+                known = {**metadata.as_dict(), "thing_classes": classes}
+                MetadataCatalog.remove(name)
+                MetadataCatalog.get(name).set(**{k: x for k, x in known.items() if k != "name"})
+        elif metadata.get("thing_classes") is None:
+            file = metadata.get("json_file")
+            if file and os.path.isfile(file):
+                metadata.thing_classes = _classes(file)
+
+
+def _classes(path: str | os.PathLike[str]) -> list[str]:
+    return list(read_coco(path, keep_unlisted=False).class_names)
 
 
 def check_class_number(cfg: CfgNode, number: int | None, *, trains: bool = True) -> None:

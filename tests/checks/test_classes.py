@@ -192,6 +192,9 @@ def test_the_teachers_names_are_read_from_the_file_it_was_trained_on(tmp_path: P
     assert "does not know 1 of the student's 3 classes (bee)" in refusal(distilled(teacher))
     coco(tmp_path, "theirs", ("cow", "ant", "bee"))
     check_config(distilled(teacher))
+    # What the file said before it was removed is not remembered.
+    (tmp_path / "theirs.json").unlink()
+    assert "class names of the teacher are not known" in refusal(distilled(teacher))
 
 
 @pytest.mark.parametrize(
