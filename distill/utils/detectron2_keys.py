@@ -159,7 +159,8 @@ _LIMITS: dict[str, dict[str, Limit]] = {
         "WARMUP_FACTOR": _AT_LEAST_0,
         "WARMUP_ITERS": whole(at_least=0),
         "WARMUP_METHOD": one_of("linear", "constant"),
-        "CHECKPOINT_PERIOD": _COUNT,
+        # 0 or less saves after the last iteration only.
+        "CHECKPOINT_PERIOD": whole(),
     },
     "SOLVER.CLIP_GRADIENTS": {
         "CLIP_TYPE": one_of("value", "norm", "full_model"),
