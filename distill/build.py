@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -42,6 +43,7 @@ __all__ = [
     "build_teacher",
     "build_teacher_config",
     "check_pair",
+    "said_of_keys",
     "refuse_missing_weights",
     "read_config",
 ]
@@ -91,6 +93,24 @@ def _add_pair_keys(cfg: CfgNode) -> None:
     )
 
 
+@contextlib.contextmanager
+def said_of_keys(source: str = "") -> Iterator[None]:
+    """While active, what the constructors of a detector fail at is said of its keys.
+
+    Args:
+        source: where the config comes from, to begin an error with.
+
+    Raises:
+        ValueError: one sentence, in place of a registry's or an assertion's error.
+    """
+    try:
+        yield
+    except (KeyError, AssertionError, TypeError, IndexError) as error:
+        reason = str(error.args[0]) if error.args else "a check of Detectron2 failed"
+        reason = " ".join(reason.split()).rstrip(".")
+        raise ValueError(f"{source}MODEL makes no detector ({reason}): correct its keys") from error
+
+
 def build_pair(cfg: CfgNode) -> tuple[nn.Module, FrozenTeacher | None, list[Method]]:
     """Builds student, teacher and methods, and checks that they fit.
 
@@ -106,7 +126,8 @@ def build_pair(cfg: CfgNode) -> tuple[nn.Module, FrozenTeacher | None, list[Meth
     check_keys(cfg)
     check_trainer_keys(cfg)
     own = student_config(cfg)
-    student = META_ARCH_REGISTRY.get(own.MODEL.META_ARCHITECTURE)(own)
+    with said_of_keys():
+        student = META_ARCH_REGISTRY.get(own.MODEL.META_ARCHITECTURE)(own)
     check_student_classes(cfg, student)
     if not cfg.DISTILL.METHODS:
         return student, None, []
@@ -172,7 +193,8 @@ def build_teacher(cfg: CfgNode) -> FrozenTeacher:
     """
     teacher_cfg = build_teacher_config(cfg)
     _report_pixels(cfg, teacher_cfg)
-    model = META_ARCH_REGISTRY.get(teacher_cfg.MODEL.META_ARCHITECTURE)(teacher_cfg)
+    with said_of_keys(f"{CONFIG_KEY}: "):
+        model = META_ARCH_REGISTRY.get(teacher_cfg.MODEL.META_ARCHITECTURE)(teacher_cfg)
     _load_weights(model, cfg)
     model.to(torch.device(cfg.MODEL.DEVICE))
     return FrozenTeacher(

@@ -23,6 +23,7 @@ from detectron2.config import CfgNode
 from detectron2.modeling import build_model
 from torch import nn
 
+from distill.build import said_of_keys
 from distill.config import student_config
 from distill.deploy import count_costs, format_costs
 from distill.deploy.analysis import Costs
@@ -85,11 +86,8 @@ def parse_size(text: str) -> tuple[int, int]:
 
 def build_detector(cfg: CfgNode) -> nn.Module:
     """Builds the detector with random weights."""
-    try:
+    with said_of_keys():
         return build_model(cfg)
-    except (KeyError, AssertionError) as error:  # of Detectron2's registries and constructors
-        reason = error.args[0] if error.args else "an assertion of Detectron2 failed"
-        raise ValueError(f"The config makes no detector and must be corrected: {reason}") from error
 
 
 if __name__ == "__main__":

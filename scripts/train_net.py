@@ -29,6 +29,7 @@ from detectron2.config import CfgNode
 from detectron2.modeling import build_model
 from detectron2.utils import comm
 
+from distill.build import said_of_keys
 from distill.config import student_config
 from distill.deploy import is_packed, load_packed
 from distill.engine import (
@@ -79,7 +80,9 @@ def prepare_training(cfg: CfgNode, resume: bool, eval_teacher: bool) -> Trainer:
 def evaluate(cfg: CfgNode, resume: bool) -> dict[str, Any]:
     """Evaluates the student alone, packed or not, without building its teacher."""
     cfg = student_config(cfg)
-    checkpointer = SafeCheckpointer(build_model(cfg), cfg.OUTPUT_DIR)
+    with said_of_keys():
+        model = build_model(cfg)
+    checkpointer = SafeCheckpointer(model, cfg.OUTPUT_DIR)
     resume = resume and checkpointer.has_checkpoint()
     if not cfg.MODEL.WEIGHTS and not resume:
         raise ValueError(

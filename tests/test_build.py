@@ -12,7 +12,7 @@ import pytest
 import torch
 from helpers import tiny
 
-from distill.build import build_teacher, build_teacher_config
+from distill.build import build_teacher, build_teacher_config, said_of_keys
 from distill.utils.checkpoint import CheckpointError
 from distill.views.teacher import FrozenTeacher
 
@@ -198,3 +198,10 @@ def test_counters_of_newer_releases_are_not_missed(reference: dict[str, Any]) ->
     torch.save({"model": {k: state[k] for k in state if k not in counters}}, reference[WEIGHTS])
     cfg = tiny.rcnn_cfg(**reference)
     build_teacher(cfg)
+
+
+def test_what_constructors_fail_at_is_said_of_the_keys():
+    cfg = tiny.rcnn_cfg(MODEL__ANCHOR_GENERATOR__SIZES=[[16], [24]])
+    with pytest.raises(ValueError, match="MODEL makes no detector .Got sizes"):
+        with said_of_keys():
+            tiny.build(cfg)

@@ -129,8 +129,8 @@ def _complete_keypoints(cfg: CfgNode, names: Sequence[str], records: Sequence[Re
             found = x.setdefault("keypoints", [0.0, 0.0, 0] * number)
             if len(found) != 3 * number:
                 raise ValueError(
-                    f"DATASETS.TRAIN {tuple(names)} has a box of {record['file_name']} with "
-                    f"{len(found) / 3:g} keypoints, not {number}: write x, y and visibility of each"
+                    f"a box of {record['file_name']} has {len(found) / 3:g} keypoints, but its "
+                    f"dataset {number}: write x, y and visibility of each"
                 )
 
 

@@ -11,6 +11,7 @@ from detectron2.config import CfgNode
 from detectron2.modeling import META_ARCH_REGISTRY
 from torch import Tensor, nn
 
+from distill.build import said_of_keys
 from distill.config import student_config
 from distill.deploy.analysis import Cost, layer_cost
 from distill.deploy.packed_file import SUFFIX, PackedHeader, write_packed
@@ -62,7 +63,8 @@ def build_student(cfg: CfgNode, weights: str) -> nn.Module:
         ValueError: if it is damaged or does not cover the student.
     """
     cfg = student_config(cfg)
-    model = META_ARCH_REGISTRY.get(cfg.MODEL.META_ARCHITECTURE)(cfg)
+    with said_of_keys():
+        model = META_ARCH_REGISTRY.get(cfg.MODEL.META_ARCHITECTURE)(cfg)
     checkpointer = SafeCheckpointer(model)
     checkpointer.load(weights)
     found = measure_coverage(model, checkpointer.incompatible)

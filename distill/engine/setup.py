@@ -87,7 +87,7 @@ def set_up(args: argparse.Namespace) -> CfgNode:
     logger = setup_logger(cfg.OUTPUT_DIR, distributed_rank=comm.get_rank(), name="distill")
     # Detectron2 shows some 580 lines of environment and config.
     with only_in_files("detectron2"):
-        default_setup(cfg, args)
+        default_setup(cfg, _loggable(args))
     for record in said:
         logger.handle(record)
     if comm.is_main_process():
@@ -108,6 +108,16 @@ def _checked_config(args: argparse.Namespace) -> CfgNode:
         compares_teacher=bool(args.eval_teacher and cfg.DATASETS.TEST),
     )
     return cfg
+
+
+def _loggable(args: argparse.Namespace) -> argparse.Namespace:
+    """The arguments without a config file in UTF-16, whose text Detectron2 could not log."""
+    try:
+        if args.config_file:
+            Path(args.config_file).read_text()
+    except UnicodeDecodeError:
+        return argparse.Namespace(**{**vars(args), "config_file": ""})
+    return args
 
 
 def exit_with(error: Exception) -> None:

@@ -16,7 +16,7 @@ from detectron2.utils import comm
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from distill.build import build_teacher
+from distill.build import build_teacher, said_of_keys
 from distill.checks import check_student_classes
 from distill.data.failures import ReadableBatches
 from distill.data.loader import TrainLoader, build_test_loader, build_train_loader
@@ -84,6 +84,16 @@ class Trainer(InterruptibleTrainer):
         self.max_iter = cfg.SOLVER.MAX_ITER
         self._last_eval_results: dict[str, Any] = {}
         self.register_hooks(self.build_hooks())
+
+    @classmethod
+    def build_model(cls, cfg: CfgNode) -> nn.Module:
+        """Builds the model on its device, see DefaultTrainer.
+
+        Raises:
+            ValueError: one sentence, if the keys make no detector.
+        """
+        with said_of_keys():
+            return super().build_model(cfg)
 
     @property
     def student(self) -> nn.Module:

@@ -13,7 +13,7 @@ from detectron2.modeling import META_ARCH_REGISTRY, GeneralizedRCNN, Generalized
 from detectron2.structures import Instances
 from torch import nn
 
-from distill.build import read_config
+from distill.build import read_config, said_of_keys
 from distill.checks.architecture import check_detector
 from distill.data.pseudo.labels import PIXEL_DIGITS, SCORE_DIGITS
 from distill.views.classes import num_classes
@@ -152,7 +152,8 @@ def build_labeling_teacher(
             classes.
         FileNotFoundError: if the weights are missing.
     """
-    model = META_ARCH_REGISTRY.get(cfg.MODEL.META_ARCHITECTURE)(cfg)
+    with said_of_keys("--config-file: "):
+        model = META_ARCH_REGISTRY.get(cfg.MODEL.META_ARCHITECTURE)(cfg)
     number = num_classes(model)
     if number != len(class_names):
         raise ValueError(

@@ -24,7 +24,11 @@ _NESTED = list_of(number(above=0), at_least=1, nested=True)
 # Of a rotated box, five.
 _BOX_WEIGHTS = list_of(_ABOVE_0, length=(4, 5))
 _BOX_LOSS = one_of("smooth_l1", "giou", "diou", "ciou")
-_POOLER = {"POOLER_RESOLUTION": _COUNT, "POOLER_SAMPLING_RATIO": whole(at_least=0)}
+_POOLER = {
+    "POOLER_TYPE": one_of("ROIPool", "ROIAlign", "ROIAlignV2", "ROIAlignRotated"),
+    "POOLER_RESOLUTION": _COUNT,
+    "POOLER_SAMPLING_RATIO": whole(at_least=0),
+}
 _BOXES = {"BBOX_REG_LOSS_TYPE": _BOX_LOSS, "BBOX_REG_WEIGHTS": _BOX_WEIGHTS}
 # A negative weight of the positives switches it off in fvcore's focal loss.
 _FOCAL = {"FOCAL_LOSS_ALPHA": number(at_least=0, at_most=1, also=(-1,))}

@@ -122,7 +122,7 @@ def test_keypoints_that_do_not_fit_are_named_before_training(tmp_path):
         training_records(_keypoint_config(tmp_path, _with_keypoints(), 17))
     content = _with_keypoints()
     content["annotations"][0]["keypoints"] = [1, 2, 2]
-    with pytest.raises(ValueError, match="a box of .*a.png with 1 keypoints, not 2"):
+    with pytest.raises(ValueError, match="a box of .*a.png has 1 keypoints, but its dataset 2"):
         training_records(_keypoint_config(tmp_path, content))
     with pytest.raises(ValueError, match="has no names of keypoints: add the list `keypoints`"):
         (tmp_path / "bare").mkdir()

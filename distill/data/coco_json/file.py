@@ -7,10 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-__all__ = ["CocoFile", "Entry", "say_once"]
+from detectron2.utils.logger import log_first_n
 
-_logger = logging.getLogger(__name__)
-_SAID: set[tuple[str, bool]] = set()
+__all__ = ["CocoFile", "Entry"]
 
 # An image, annotation or category.
 Entry = dict[str, Any]
@@ -66,12 +65,4 @@ class CocoFile:
     def say_notes(self) -> None:
         """Logs what was made plain; a sentence once in a process."""
         for note in self.notes:
-            say_once(f"{self.path}: {note}")
-
-
-def say_once(sentence: str) -> None:
-    """Logs a warning once in a process, and once more where only then there is a log to keep it."""
-    said = (sentence, _logger.hasHandlers())
-    if said not in _SAID:
-        _SAID.add(said)
-        _logger.warning(sentence)
+            log_first_n(logging.WARNING, f"{self.path}: {note}", key="message", name=__name__)

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Sequence
 from typing import Any
 
 from detectron2.data import MetadataCatalog
 from detectron2.structures import BoxMode
+from detectron2.utils.logger import log_first_n
 
 from distill.data.coco_json.entries import clean_categories
-from distill.data.coco_json.file import CocoFile, Entry, say_once
+from distill.data.coco_json.file import CocoFile, Entry
 from distill.data.coco_json.folders import ImageFolder
 from distill.data.coco_json.keypoints import keypoint_metadata, keypoint_numbers
 from distill.data.coco_json.masks import usable_mask
@@ -142,9 +144,12 @@ def _add_annotations(
             box["keypoints"] = _pixel_centers(x, file)
         record["annotations"].append(box)
     if without_mask:
-        say_once(
+        log_first_n(
+            logging.WARNING,
             f"{file.path}: {without_mask} masks are no polygon of three points in their image and "
-            "no RLE of its size; their boxes count where only boxes are trained on."
+            "no RLE of its size; their boxes count where only boxes are trained on.",
+            key="message",
+            name=__name__,
         )
 
 
