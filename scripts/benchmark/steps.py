@@ -22,6 +22,7 @@ from distill.engine.precision import autocast_dtype
 from distill.methods import Method, MethodOutput
 from distill.methods.schedule import Schedule
 from distill.utils.seeding import seed_all
+from distill.utils.trainer_keys import acts_on_trainer_keys
 from distill.views.student import StudentSignals
 from distill.views.teacher import FrozenTeacher, TeacherSignals
 
@@ -79,7 +80,9 @@ def build_step(variant: str, pair: Pair, device: str) -> Step:
         whole = variant == "teacher"
         run = (lambda: _infer(teacher, batch)) if whole else lambda: teacher.signals(batch).features
         return Step(teacher.model, run)
-    model = build_model(cfg if cfg.DISTILL.METHODS else student_config(cfg))
+    # Its optimizer and precision are the Trainer's, see below.
+    with acts_on_trainer_keys():
+        model = build_model(cfg if cfg.DISTILL.METHODS else student_config(cfg))
     _calm(model)
     if cfg.DISTILL.METHODS:
         _calm(model.teacher.model)
