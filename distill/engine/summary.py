@@ -53,6 +53,8 @@ def run_summary(cfg: CfgNode, *, training: bool = True) -> str:
 
 # Datasets of a kind that are shown.
 _MOST = 3
+# Bytes of a COCO file that is not read again to count its images; the log has the count later.
+_LARGE = 100_000_000
 
 
 def _teaching(cfg: CfgNode) -> list[tuple[str, str]]:
@@ -72,7 +74,7 @@ def _dataset(name: str) -> str:
     """A dataset's name, images and classes, as far as they are known without loading it."""
     metadata, parts = MetadataCatalog.get(name), []
     file = metadata.get("json_file")
-    if file and os.path.isfile(file):
+    if file and os.path.isfile(file) and os.path.getsize(file) < _LARGE:
         parts.append(f"{len(read_coco(file, keep_unlisted=False).images)} images")
     if names := dataset_class_names(name):
         parts.append(f"{len(names)} classes ({some_of(names, 5)})")
