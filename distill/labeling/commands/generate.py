@@ -30,7 +30,7 @@ from distill.labeling.commands.options import (
 from distill.labeling.generate import generate
 from distill.labeling.job import plan_job
 from distill.labeling.result import describe_result
-from distill.utils.launch import launch_training
+from distill.utils.launch import launch_training, say_error
 from distill.utils.outputs import check_output_folder
 
 __all__ = ["add_arguments", "run"]
@@ -135,8 +135,7 @@ def _work(args: argparse.Namespace) -> None:
     except (ValueError, OSError) as error:
         if comm.get_world_size() == 1:
             raise
-        # Whichever process is first: the others are stopped with it.
-        sys.stderr.write(f"error: {error}\n")
+        say_error(str(error))
         sys.exit(2)
     if comm.is_main_process():
         print("\n".join(lines))
