@@ -12,6 +12,9 @@ NAN, INF = float("nan"), float("inf")
 _COSTLY = ("NUM_WORKERS", "IMS_PER_BATCH", "REFERENCE_WORLD_SIZE", "PREFETCH", "RESOLUTION")
 
 
+_PATHS = ("THRESHOLDS", "CACHE_DIR", "CLASSES_OF", "CONFIG_FILE", "WEIGHTS")
+
+
 def value_for(key: str, default: Any, rng: random.Random) -> tuple[Any, Expected]:
     """A value for a key, and whether it must be refused."""
     return rng.choice(_choices(key, default))
@@ -51,8 +54,9 @@ def _floats(key: str, ours: bool) -> list[tuple[Any, Expected]]:
 
 
 def _texts(key: str) -> list[tuple[Any, Expected]]:
-    # Detectron2's may be anything where nothing reads them, but for a mapping in a file.
-    wrong: Expected = "refused" if key.startswith("DISTILL.") else "either"
+    # A path, or one of Detectron2's keys, may be any text where nothing reads it.
+    free = not key.startswith("DISTILL.") or key.endswith(_PATHS)
+    wrong: Expected = "either" if free else "refused"
     return _all(wrong, [1, 2], 1.5, {"A": 1}) + _all("either", "", "Nothing", "giou2", 5, None)
 
 
