@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
-from detectron2.modeling import build_model
 from helpers import tiny
-from helpers.recipes import ROOT, load, load_at_random_weights
+from helpers.recipes import ROOT, build, load, load_at_random_weights
 
 from distill.views.dense_pairs import check_dense_pair
 
@@ -18,13 +17,13 @@ PARAMETERS = {"gfl_teacher": 1_545_297, "gfl_student": 167_577, "atss_student": 
 @pytest.mark.parametrize("name", PARAMETERS)
 def test_a_digits_config_builds_a_detector_of_the_promised_size(name: str) -> None:
     cfg = load_at_random_weights(DIGITS / f"{name}.yaml")
-    assert sum(p.numel() for p in build_model(cfg).parameters()) == PARAMETERS[name]
+    assert sum(p.numel() for p in build(cfg).parameters()) == PARAMETERS[name]
     assert cfg.OUTPUT_DIR == f"output/digits/{name}" and cfg.INPUT.RANDOM_FLIP == "none"
 
 
 @pytest.mark.parametrize("name", ["gfl_student", "atss_student"])
 def test_a_student_of_the_digits_takes_a_step(name: str) -> None:
-    model = build_model(load_at_random_weights(DIGITS / f"{name}.yaml")).train()
+    model = build(load_at_random_weights(DIGITS / f"{name}.yaml")).train()
     losses = tiny.step(model, tiny.batch())
     sum(losses.values()).backward()
     assert losses["loss_box_reg"] > 0 and tiny.without_gradient(model) == []
@@ -32,14 +31,14 @@ def test_a_student_of_the_digits_takes_a_step(name: str) -> None:
 
 def test_the_digits_detectors_see_the_same_grid() -> None:
     teacher, *students = (
-        build_model(load_at_random_weights(DIGITS / f"{name}.yaml")) for name in PARAMETERS
+        build(load_at_random_weights(DIGITS / f"{name}.yaml")) for name in PARAMETERS
     )
     for student in students:
         check_dense_pair(student, teacher)
 
 
 def test_gfl_on_coco_is_laid_out_as_published() -> None:
-    model = build_model(load_at_random_weights(COCO / "gfl_R_18_FPN_1x.yaml"))
+    model = build(load_at_random_weights(COCO / "gfl_R_18_FPN_1x.yaml"))
     assert list(model.anchor_generator.strides) == [8, 16, 32, 64, 128]
     sizes = [(x[:, 2] - x[:, 0]).tolist() for x in model.anchor_generator.cell_anchors]
     assert sizes == [[8 * stride] for stride in (8, 16, 32, 64, 128)]

@@ -5,9 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from detectron2.modeling import build_model
 from helpers import tiny
-from helpers.recipes import ROOT, load, load_at_random_weights
+from helpers.recipes import ROOT, build, load, load_at_random_weights
 
 OVERLAYS = [
     path
@@ -19,7 +18,7 @@ OVERLAYS = [
 @pytest.mark.parametrize("path", OVERLAYS, ids=lambda path: path.relative_to(ROOT).as_posix())
 def test_every_recipe_trains_a_step_on_random_images(path: Path) -> None:
     cfg = load_at_random_weights(path)
-    model = build_model(cfg)
+    model = build(cfg)
     size = (96, 96) if path.name.startswith("digits") else (64, 96)
     inputs = [tiny.example([[8, 8, 40, 48], [50, 6, 90, 60]], size=size, seed=i) for i in range(2)]
     losses = tiny.step(model, inputs)

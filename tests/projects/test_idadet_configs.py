@@ -6,9 +6,8 @@ from typing import Any
 
 import pytest
 from detectron2.config import CfgNode
-from detectron2.modeling import build_model
 from helpers import tiny
-from helpers.recipes import ROOT, load, load_at_random_weights
+from helpers.recipes import ROOT, build, load, load_at_random_weights
 
 from distill.modeling.binary import BinaryConv2d
 
@@ -36,7 +35,7 @@ def test_there_is_a_recipe_for_every_detector_and_dataset() -> None:
 @pytest.mark.parametrize("name", RECIPES)
 def test_a_recipe_trains_one_step_of_a_1_bit_student(name: str) -> None:
     cfg = load_at_random_weights(CONFIGS / f"{name}.yaml")
-    model = build_model(cfg)
+    model = build(cfg)
     binary = [x for x in model.student.modules() if isinstance(x, BinaryConv2d)]
     assert binary and all(x.binarize_weights and x.binarize_activations for x in binary)
     assert not any(isinstance(x, BinaryConv2d) for x in model.teacher.model.modules())

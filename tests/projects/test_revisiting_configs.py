@@ -6,10 +6,9 @@ from pathlib import Path
 
 import pytest
 import yaml
-from detectron2.modeling import build_model
 from experiments import load_plan
 from helpers import tiny
-from helpers.recipes import ROOT, load, load_at_random_weights
+from helpers.recipes import ROOT, build, load, load_at_random_weights
 
 from distill.data.pseudo.config import check_pseudo_config
 from distill.engine import stage_configs
@@ -25,7 +24,7 @@ _CONFIGS = sorted((_FOLDER / "configs").glob("*faster*.yaml")) + sorted(
 def test_every_recipe_trains_a_step_on_random_images(path: Path) -> None:
     cfg = load_at_random_weights(path)
     check_pseudo_config(cfg)
-    model = build_model(cfg)
+    model = build(cfg)
     size = (96, 96) if path.name.startswith("digits") else (64, 96)
     inputs = [tiny.example([[8, 8, 40, 48], [50, 6, 90, 60]], size=size, seed=i) for i in range(2)]
     losses = tiny.step(model, inputs)

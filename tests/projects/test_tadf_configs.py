@@ -10,9 +10,8 @@ from pathlib import Path
 import pytest
 from detectron2 import model_zoo
 from detectron2.data import DatasetCatalog
-from detectron2.modeling import build_model
 from helpers import tiny
-from helpers.recipes import ROOT, load, load_at_random_weights
+from helpers.recipes import ROOT, build, load, load_at_random_weights
 
 from distill import Distiller
 
@@ -37,7 +36,7 @@ def name_of(path: Path) -> str:
 @pytest.mark.parametrize("path", MODELS, ids=name_of)
 def test_a_config_builds_its_detectors_and_names_known_datasets(path: Path) -> None:
     cfg = load_at_random_weights(path)
-    model = build_model(cfg)
+    model = build(cfg)
     assert isinstance(model, Distiller) == bool(cfg.DISTILL.METHODS)
     if cfg.DISTILL.METHODS:
         assert [method.name for method in model.methods] == list(cfg.DISTILL.METHODS)
@@ -82,7 +81,7 @@ def test_the_voc_overlay_takes_the_weights_that_training_its_teacher_leaves() ->
 
 @pytest.mark.parametrize("name", ["coco_faster_rcnn_R_50_FPN_1x", "voc_faster_rcnn_R_50_FPN"])
 def test_a_large_pair_trains_one_step_on_random_images(name: str) -> None:
-    model = build_model(load_at_random_weights(TADF / f"{name}.yaml"))
+    model = build(load_at_random_weights(TADF / f"{name}.yaml"))
     inputs = [
         tiny.example([[16, 16, 80, 100]], size=(128, 160), seed=0),
         tiny.example([[4, 20, 30, 60], [30, 4, 150, 110]], size=(128, 160), seed=1),

@@ -96,7 +96,7 @@ def test_the_built_in_crops_are_made_where_they_are_named(folder, tmp_path, monk
         (("--eval-teacher",), "no teacher to evaluate"),
         (("MODEL.WEIGHTS", "nowhere.pth"), "nowhere.pth does not exist"),
         (("PRETRAIN.NUM_CLASSES", "3"), "PRETRAIN.NUM_CLASSES is 3"),
-        (("PRETRAIN.STEP", "third"), "PRETRAIN.STEP 'third'"),
+        (("PRETRAIN.STEP", "third"), 'PRETRAIN.STEP is "third"; choose one of activations'),
         (("PRETRAIN.TEACHER.NAME", "resnet34"), "PRETRAIN.TEACHER.WEIGHTS is empty"),
         (("MODEL.BACKBONE.FREEZE_AT", "2"), "MODEL.BACKBONE.FREEZE_AT"),
     ],
