@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 
 from detectron2.config import CfgNode
-from detectron2.data import MetadataCatalog
 
 from distill.build import build_teacher_config
 from distill.data.class_names import check_class_number, note_class_names
@@ -107,11 +106,6 @@ def _check_test_dataset(cfg: CfgNode, name: str) -> None:
         _logger.warning(
             "%s lacks %d of the student's %d classes (%s): detections of these do not count.",
             *(name, len(absent), len(own), some_of(absent, 5)),
-        )
-    if names != own and MetadataCatalog.get(name).get("evaluator_type", "coco") != "coco":
-        raise ValueError(
-            f"DATASETS.TEST has {name}, whose classes are in another order than those of "
-            f"{naming_dataset(cfg)}: test on a COCO file, whose classes are matched by name"
         )
 
 
