@@ -18,6 +18,22 @@ from distill.labeling.generate import generate
 
 ROOT = Path(__file__).parents[2]
 SCRIPT = [sys.executable, "-W", "ignore", str(ROOT / "scripts" / "pseudo_label.py")]
+# The script on a disk that never answers for one image.
+_STUCK_RUN = """
+import sys, time
+import pseudo_label
+from distill.labeling import images
+
+read = images.read_image
+
+def wait_for_ever(path, mode):
+    while path == sys.argv[1]:
+        time.sleep(1)
+    return read(path, mode)
+
+images.read_image = wait_for_ever
+pseudo_label.main(sys.argv[2:])
+"""
 
 
 @pytest.fixture
@@ -45,11 +61,13 @@ def arguments(folder: Path, output: str = "out", *more: str) -> list[str]:
 def test_a_killed_run_goes_on_with_other_processes_to_the_same_bytes(folder: Path) -> None:
     generate(plan(folder, output=str(folder / "whole"), batch_size=2))
     names = sorted(path.name for path in (folder / "images").iterdir())
-    # Whoever reads a pipe that nobody writes to waits until it is killed.
-    waiting = folder / "images" / names[8]
-    waiting.rename(folder / "kept.png")
-    os.mkfifo(waiting)
-    killed = subprocess.Popen([*SCRIPT, *arguments(folder)], stderr=subprocess.DEVNULL)
+    stuck = [sys.executable, "-W", "ignore", "-c", _STUCK_RUN, str(folder / "images" / names[8])]
+    path = os.pathsep.join([str(ROOT / "scripts"), str(ROOT)])
+    killed = subprocess.Popen(
+        [*stuck, *arguments(folder)],
+        env={**os.environ, "PYTHONPATH": path},
+        stderr=subprocess.DEVNULL,
+    )
     shard = folder / "out" / "shards" / "shard-0000.jsonl"
     deadline = time.monotonic() + 120
     while not shard.exists() or shard.read_bytes().count(b"\n") < 4:
@@ -60,8 +78,6 @@ def test_a_killed_run_goes_on_with_other_processes_to_the_same_bytes(folder: Pat
     # It might as well have been in the middle of a line.
     with open(shard, "ab") as stream:
         stream.write(b'{"chunk": 4, "counts": [2, 18')
-    waiting.unlink()
-    (folder / "kept.png").rename(waiting)
     # What is labeled is not even looked at again.
     for name in names[:8]:
         (folder / "images" / name).write_text("no image")

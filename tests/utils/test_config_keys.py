@@ -91,7 +91,6 @@ def test_no_number_of_ours_may_be_just_anything(value):
         ("SOLVER.STEPS", (100, 40000), "names SOLVER.MAX_ITER, where training ends"),
         ("SOLVER.BASE_LR", math.nan, "SOLVER.BASE_LR is nan; it must be at least 0"),
         ("SOLVER.IMS_PER_BATCH", 0, "it must be at least 1"),
-        ("SOLVER.CHECKPOINT_PERIOD", 0, "it must be at least 1"),
         ("SOLVER.WARMUP_METHOD", "cosine", "choose one of linear, constant"),
         ("SOLVER.CLIP_GRADIENTS.CLIP_VALUE", 0.0, "it must be above 0"),
         ("DATALOADER.NUM_WORKERS", -1, "it must be at least 0"),
