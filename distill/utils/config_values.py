@@ -73,7 +73,7 @@ def _read(value: Any) -> Any:
 
 def _items(value: Any, name: str) -> list[Any]:
     """The items of what is given where a list belongs."""
-    if isinstance(value, str) and value.lstrip()[:1] in ("(", "["):
+    if isinstance(value, str) and value.lstrip()[:1] in ("(", "[", "{"):
         raise ValueError(
             f"{name} is {shown(value)}, which is no list: put its names in quotes, as in "
             "\"('a', 'b')\""

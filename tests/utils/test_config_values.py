@@ -50,6 +50,7 @@ def test_what_cannot_be_a_mistake_becomes_the_keys_type(value, default, expected
         ([1], 1, "must be a whole number"),
         ({"a": 1}, (), "must be a list"),
         ("(a, b)", (), "put its names in quotes"),
+        ("{'a': 1}", (), "which is no list"),
         (7, "BN", "must be text: put it in quotes"),
         (False, "BN", "must be text: put it in quotes"),
         (["a"], "BN", "must be text"),
