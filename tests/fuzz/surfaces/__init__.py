@@ -2,4 +2,4 @@
 
 SURFACES = ("keys", "yaml_files", "coco_files", "checkpoints", "packed_files", "pseudo_files")
 # In the ordinary test suite, all surfaces together.
-TRIES = 120
+TRIES = 90
