@@ -23,7 +23,7 @@ from distill.losses import (
 )
 from distill.methods.adapters import ADAPTERS, build_adapters, near_zero
 from distill.methods.base import METHODS, MethodOutput
-from distill.methods.ida_det.selector import ProposalSelector, SelectedProposals
+from distill.methods.ida_det.selector import SELECTIONS, ProposalSelector, SelectedProposals
 from distill.methods.neck import MapPair, NeckContext, NeckMethod
 from distill.methods.pictures import draw_discrepancy
 from distill.methods.schedule import Schedule, schedule_keys
@@ -98,9 +98,7 @@ class IDaDet(NeckMethod):
         limit(
             node,
             WEIGHT=number(at_least=0),
-            SELECTION=one_of(
-                "discrepancy", "random", "all", "objectness", "ground_truth", "everywhere"
-            ),
+            SELECTION=one_of(*SELECTIONS),
             FRACTION=number(above=0, at_most=1),
             LOSS=one_of("entropy", *_LOSSES),
             LOG_WEIGHT=number(at_least=0),

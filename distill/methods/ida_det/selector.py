@@ -22,7 +22,10 @@ from distill.views.proposals import Proposals
 from distill.views.student import StudentSignals
 from distill.views.teacher import TeacherSignals
 
-__all__ = ["ProposalSelector", "SelectedProposals"]
+__all__ = ["SELECTIONS", "ProposalSelector", "SelectedProposals"]
+
+# Four ways to choose proposals, and two to choose cells without any.
+SELECTIONS = ("discrepancy", "random", "all", "objectness", "ground_truth", "everywhere")
 
 
 @dataclass(frozen=True)
