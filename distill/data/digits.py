@@ -10,7 +10,6 @@ A split is a folder ``$DETECTRON2_DATASETS/digits-v1/<name>`` (without that vari
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import shutil
@@ -32,7 +31,7 @@ from distill.data.digits_render import (
     load_sources,
     render_image,
 )
-from distill.utils.files import write_json
+from distill.utils.files import load_json, write_json
 
 __all__ = ["SPLITS", "Split", "default_root", "prepare_split", "register_digits"]
 
@@ -218,7 +217,7 @@ def _load(name: str, root: Path) -> list[dict[str, Any]]:
     folder = prepare_split(name, root)
     path = folder / f"{name}.json"
     try:
-        listed = {image["file_name"] for image in json.loads(path.read_text("utf-8"))["images"]}
+        listed = {image["file_name"] for image in load_json(path.read_text("utf-8"))["images"]}
         missing = listed.difference(os.listdir(folder / "images"))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise RuntimeError(

@@ -24,7 +24,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from distill.utils.checkpoint import CheckpointError
-from distill.utils.files import atomic_write
+from distill.utils.files import atomic_write, load_json
 from distill.utils.weight_files import PACKED_FORMAT, SAFETENSORS
 
 __all__ = ["SUFFIX", "PackedHeader", "read_packed", "write_packed"]
@@ -110,7 +110,8 @@ def read_packed(path: str | os.PathLike[str]) -> tuple[PackedHeader, dict[str, T
 
 def _header(path: str | os.PathLike[str], metadata: Mapping[str, str]) -> PackedHeader:
     try:
-        number, names = int(metadata["num_classes"]), tuple(json.loads(metadata["class_names"]))
+        number = int(metadata["num_classes"])
+        names = tuple(load_json(metadata["class_names"]))
         if len(names) not in (0, number) or not all(isinstance(name, str) for name in names):
             raise ValueError
         return PackedHeader(metadata["config"], number, names, metadata["library_version"])

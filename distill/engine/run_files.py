@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import shutil
 import subprocess
@@ -10,7 +9,7 @@ from pathlib import Path
 
 from detectron2.utils.collect_env import collect_env_info
 
-from distill.utils.files import atomic_write, remove_stale_files
+from distill.utils.files import atomic_write, load_json, remove_stale_files
 
 __all__ = ["git_revision", "start_run_files", "write_environment"]
 
@@ -97,7 +96,7 @@ def _keep_metrics_before(metrics: Path, iteration: int) -> None:
 def _iteration_of(line: bytes) -> float | None:
     """Returns the iteration of a line of metrics, -1 without one; None if it is no such line."""
     try:
-        values = json.loads(line.decode("utf-8"))
+        values = load_json(line.decode("utf-8"))
     except ValueError:  # UnicodeDecodeError is one.
         return None
     if not isinstance(values, dict):

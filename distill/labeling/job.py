@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ from distill.labeling.box_finder import BoxFinder, build_labeling_teacher, read_
 from distill.labeling.evaluation_sets import refuse_evaluation_images
 from distill.labeling.images import ImageListing, refuse_images_in
 from distill.labeling.teacher_names import check_teacher_count, teacher_classes
-from distill.utils.files import file_digest, json_digest, write_json
+from distill.utils.files import file_digest, json_digest, load_json, write_json
 from distill.views.teacher import FrozenTeacher
 from distill.views.teacher_weights import local_weights
 
@@ -180,7 +179,7 @@ class LabelingJob:
                 raise ValueError(f"{self.output} holds boxes of unknown origin: {self.elsewhere}.")
             return False
         try:
-            found = json.loads(self.note.read_bytes())
+            found = load_json(self.note.read_bytes())
             found = {key: found[key] for key in _SOURCES}
         except (ValueError, KeyError, TypeError) as error:
             raise ValueError(

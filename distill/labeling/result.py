@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import json
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -19,6 +18,7 @@ from distill.labeling.job import LabelingJob
 from distill.labeling.matching import compare
 from distill.labeling.shards import CONFIDENT, ShardIndex
 from distill.labeling.sources import true_labels
+from distill.utils.files import load_json
 
 __all__ = ["describe_quality", "describe_result", "percent", "write_result"]
 
@@ -59,7 +59,7 @@ def describe_result(path: Path) -> str:
     with open(path, "rb") as stream:
         line = stream.readline().strip().rstrip(b",") + b"}"
     try:
-        info = json.loads(line)["info"]
+        info = load_json(line)["info"]
         counts = info["counts"]
         above = info["boxes_above_0.5"] / max(counts["images"], 1)
     except (ValueError, KeyError, TypeError) as error:

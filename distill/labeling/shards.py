@@ -17,6 +17,8 @@ from typing import IO, Any
 
 import numpy as np
 
+from distill.utils.files import load_json
+
 __all__ = ["CONFIDENT", "FolderLock", "ShardIndex", "ShardWriter"]
 
 _logger = logging.getLogger(__name__)
@@ -245,14 +247,14 @@ def _is_whole(line: bytes, head: re.Match[bytes]) -> bool:
         return zlib.crc32(line[head.end() :]) == int(head[6])
     # Of a release that wrote no checksum.
     try:
-        return isinstance(json.loads(line)["boxes"], list)
+        return isinstance(load_json(line)["boxes"], list)
     except (ValueError, KeyError):
         return False
 
 
 def _parse(text: bytes, key: str) -> list[Any]:
     try:
-        return json.loads(text)[key]
+        return load_json(text)[key]
     except (ValueError, KeyError) as error:
         raise ValueError(
             "The shards were changed or damaged: delete their folder, and the same command labels "

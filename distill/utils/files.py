@@ -18,6 +18,7 @@ __all__ = [
     "file_digest",
     "first_line",
     "json_digest",
+    "load_json",
     "remove_stale_files",
     "write_json",
 ]
@@ -65,6 +66,18 @@ def atomic_write(
         ) from error
     finally:
         unfinished.unlink(missing_ok=True)
+
+
+def load_json(text: str | bytes) -> Any:
+    """The value that JSON text stands for.
+
+    Raises:
+        ValueError: if it is no JSON, or is nested deeper than any file that is meant.
+    """
+    try:
+        return json.loads(text)
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -142,7 +142,12 @@ def is_packed_file(path: str) -> bool:
     """
     if not _is_safetensors(path, _start(path)):
         return False
-    return _open_safetensors(path, tensors=False)[0].get("format") == PACKED_FORMAT
+    return _is_of_packed(_open_safetensors(path, tensors=False)[0])
+
+
+def _is_of_packed(header: dict[str, str]) -> bool:
+    # One whose format is damaged is told by its other keys, and not taken for plain weights.
+    return header.get("format") == PACKED_FORMAT or {"format_version", "sha256"} <= header.keys()
 
 
 def _is_safetensors(path: str, start: bytes) -> bool:
@@ -161,7 +166,7 @@ def _open_safetensors(path: str, *, tensors: bool) -> tuple[dict[str, str], dict
 
 def _plain_safetensors(path: str) -> dict[str, Tensor]:
     header, tensors = _open_safetensors(path, tensors=True)
-    if header.get("format") == PACKED_FORMAT:
+    if _is_of_packed(header):
         raise CheckpointError(
             f"{path} is a packed student, which can only be evaluated (--eval-only): to train on, "
             "set MODEL.WEIGHTS to the checkpoint that it was exported from."

@@ -17,7 +17,7 @@ from distill.config import add_distill_config
 from distill.engine.results import RESULTS_FILE
 from distill.engine.setup import build_config, training_parser
 from distill.engine.stages import stage_configs
-from distill.utils.files import file_digest, first_line, json_digest
+from distill.utils.files import file_digest, first_line, json_digest, load_json
 from experiments.plan import Plan, Run
 
 __all__ = [
@@ -72,7 +72,7 @@ def read_results(run: Run) -> dict[str, Any] | None:
         ValueError: one sentence, if they are damaged.
     """
     path = run.folder / RESULTS_FILE
-    results = _read_mapping(path, json.loads) if path.exists() else None
+    results = _read_mapping(path, load_json) if path.exists() else None
     if results is None:
         return None
     weights = (run.folder / name for name in (WEIGHTS_FILE, _BACKBONE_FILE))
@@ -104,7 +104,7 @@ def differences(plan: Plan, run: Run, cfg: CfgNode) -> list[str]:
         if key not in _NOT_COMPARED and then.get(key) != now[key]
     ]
     if (folder / _NEEDS_FILE).exists():
-        recorded = _read_mapping(folder / _NEEDS_FILE, json.loads)
+        recorded = _read_mapping(folder / _NEEDS_FILE, load_json)
         for need in run.needs:
             path = plan.runs[need].folder / WEIGHTS_FILE
             if need in recorded and path.exists() and recorded[need] != file_digest(path):
@@ -141,7 +141,7 @@ def config_digest(config: dict[str, Any], output: Path) -> str:
         if key not in {"SEED", *_NOT_COMPARED} and value != default.get(key, value)
     }
     text = json.dumps(chosen, sort_keys=True).replace(str(output), "{output}")
-    return json_digest(json.loads(text))[:12]
+    return json_digest(load_json(text))[:12]
 
 
 def record_needs(plan: Plan, run: Run) -> None:
@@ -199,7 +199,7 @@ def _iterations_in(metrics: Path) -> int:
         return 0
     for line in reversed(lines):
         try:
-            return int(json.loads(line)["iteration"]) + 1
+            return int(load_json(line)["iteration"]) + 1
         except (ValueError, KeyError, TypeError):
             continue  # being written, or cut at the start
     return 0

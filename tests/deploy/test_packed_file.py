@@ -107,7 +107,14 @@ def test_another_format_version_is_refused(path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "change", [{"num_classes": "many"}, {"class_names": "5"}, {"config": None}]
+    "change",
+    [
+        {"num_classes": "many"},
+        {"class_names": "5"},
+        {"class_names": "[" * 100_000},
+        {"config": None},
+    ],
+    ids=["a word for a number", "a number for names", "nested deeply", "no config"],
 )
 def test_a_header_of_another_writer_is_refused(tmp_path, change):
     metadata = {

@@ -14,6 +14,7 @@ from distill.utils.files import (
     atomic_write,
     file_digest,
     json_digest,
+    load_json,
     remove_stale_files,
     write_json,
 )
@@ -92,3 +93,9 @@ def test_a_device_or_pipe_is_not_replaced(tmp_path: Path) -> None:
         with pytest.raises(OSError, match="it is a folder, device or pipe"):
             atomic_write(tmp_path / name, lambda stream: stream.write(b"x"))
     assert (tmp_path / "pipe").is_fifo()
+
+
+@pytest.mark.parametrize("text", ["{", b"\xff", "[" * 100_000, b'{"a": ' * 100_000])
+def test_text_that_is_no_json_is_a_value_error(text: str | bytes) -> None:
+    with pytest.raises(ValueError):
+        load_json(text)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from distill.utils.files import first_line, write_json
+from distill.utils.files import first_line, load_json, write_json
 from distill.utils.wording import some_of
 
 __all__ = ["Thresholds"]
@@ -78,10 +77,10 @@ class Thresholds:
         if not path.is_file():
             raise FileNotFoundError(f"The thresholds file {path} does not exist: correct its path.")
         try:
-            content = json.loads(path.read_bytes())
+            content = load_json(path.read_bytes())
             classes = {name: _number(x) for name, x in content["classes"].items()}
             default = _number(content["default"])
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
             reason = f"{error} is missing" if isinstance(error, KeyError) else first_line(error)
             raise ValueError(
                 f"{path} is no thresholds file ({reason}): it has a number `default`, and "
