@@ -88,8 +88,8 @@ def write_view(
         missing += not path.is_file()
     if missing == len(images):
         raise FileNotFoundError(
-            f"None of the {missing} images to show is in {root}, {images[0]['name']} for one: "
-            "give the folder of the images with --image-root."
+            f"Of {title} none of the {missing} images to show is in {root}, such as "
+            f"{images[0]['name']}: give the folder of the images with --image-root."
         )
     values = {
         "title": title,

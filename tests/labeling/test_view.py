@@ -99,7 +99,9 @@ def test_the_header_names_the_folder_of_the_images(tmp_path, three):
 
 
 def test_no_image_file_at_all_is_refused(tmp_path, three):
-    with pytest.raises(FileNotFoundError, match=r"None of the 3 .* a\.png .*--image-root"):
+    with pytest.raises(
+        FileNotFoundError, match=r"boxes.json none of the 3 .* a\.png: .*--image-root"
+    ):
         _page(tmp_path, three, image_root=tmp_path / "elsewhere")
     assert not (tmp_path / "page.html").exists()
 

@@ -76,15 +76,16 @@ def _teacher(annotation: Entry) -> str:
 
 
 def _score(annotation: Entry) -> float:
-    value = annotation.get("score")
-    if value is None:
+    if "score" not in annotation:
         return 1.0
+    value = annotation["score"]
     try:
         score = as_number(value)
     except ValueError:
         score = -1.0
     if not 0 <= score <= 1:
         raise ValueError(
-            f"box {annotation['id']!r} has the score {value}: it must be between 0 and 1"
+            f"box {annotation['id']!r} has the score {value}: it must be between 0 and 1, and "
+            "a true label has no score"
         )
     return score

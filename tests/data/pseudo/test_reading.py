@@ -87,6 +87,7 @@ def _image(**changes: Any) -> Callable[[dict[str, Any]], None]:
         (_box(score=1.5), "box 1 has the score 1.5"),
         (_box(score=-0.1), "box 1 has the score -0.1"),
         (_box(score="high"), "box 1 has the score high"),
+        (_box(score=None), "box 1 has the score None"),
         (lambda x: x.update(info={"teachers": 3}), "'teachers' in its info is 3"),
         (lambda x: x.update(info={"teachers": {"a": 3}}), "'teachers' in its info is {'a': 3}"),
         (lambda x: x.update(info={"thresholds": [1]}), r"'thresholds' in its info is \[1\]"),
