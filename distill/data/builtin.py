@@ -48,6 +48,11 @@ def check_datasets(names: Sequence[str], *, key: str = "DATASETS.TRAIN") -> None
                     f"{file.path}: 'annotations' is missing, and so {key} can't name it: add the "
                     "list."
                 )
+            if key == "DATASETS.TEST" and all(x["iscrowd"] for x in file.annotations):
+                raise ValueError(
+                    f"{key} has {name}, which has no box, and so there is no AP: name a file that "
+                    "does."
+                )
             continue
         if name not in DatasetCatalog.list():
             raise ValueError(_unknown_name(name, key))

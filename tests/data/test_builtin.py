@@ -59,6 +59,17 @@ def test_a_json_file_without_images_is_refused(tmp_path: Path) -> None:
         check_datasets((f"{tmp_path}/a.json@{tmp_path}",), key="DATASETS.TEST")
 
 
+def test_a_json_file_without_boxes_can_be_trained_on_but_not_tested(tmp_path: Path) -> None:
+    image = '{"id": 1, "file_name": "1.png", "width": 4, "height": 4}'
+    (tmp_path / "a.json").write_text(
+        f'{{"images": [{image}], "annotations": [], "categories": []}}'
+    )
+    name = f"{tmp_path}/a.json@{tmp_path}"
+    check_datasets((name,), key="DATASETS.TRAIN")
+    with pytest.raises(ValueError, match="DATASETS.TEST has .*a.json.*, which has no box"):
+        check_datasets((name,), key="DATASETS.TEST")
+
+
 def test_missing_coco_files_are_named_one_after_the_other(coco: str, tmp_path: Path) -> None:
     advice = "DETECTRON2_DATASETS to the folder .*coco/annotations/instances_train2017.json"
     with pytest.raises(FileNotFoundError, match=f"DATASETS.TRAIN has {coco}.*a.json.*{advice}"):

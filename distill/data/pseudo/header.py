@@ -23,6 +23,8 @@ def checked_header(info: dict[str, Any]) -> dict[str, Any]:
     for key in ("image_root", "dataset"):
         if not isinstance(header[key], str | None):
             raise ValueError(f"{key!r} in its info is {header[key]!r:.60}: write text")
+        if "\0" in (header[key] or ""):
+            raise ValueError(f"{key!r} in its info is {header[key]!r:.60}, which no path can be")
     for key in ("teachers", "thresholds"):
         entries = header.get(key) or {}
         if not isinstance(entries, dict) or not all(isinstance(x, dict) for x in entries.values()):

@@ -94,6 +94,7 @@ def _image(**changes: Any) -> Callable[[dict[str, Any]], None]:
         (lambda x: x.update(info={"counts": {"skipped": "x"}}), "'counts' in its info"),
         (lambda x: x.update(info={"score_floor": math.nan}), "'score_floor' in its info is nan"),
         (lambda x: x.update(info={"image_root": 3}), "'image_root' in its info is 3"),
+        (lambda x: x.update(info={"image_root": "a\0b"}), "which no path can be"),
         (_image(id=2), "id 2 is there twice in its images"),
         (_image(width=-40), "image 1 has the size -40 x 30"),
         (_image(height=math.nan), "image 1 has the size 40 x nan"),
